@@ -1,0 +1,3 @@
+//! every developer command.
+
+fn main() {}

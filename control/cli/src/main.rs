@@ -1,0 +1,3 @@
+//! flowctl.
+
+fn main() {}

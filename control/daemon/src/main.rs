@@ -1,0 +1,3 @@
+//! flowswitchd: run, control, check.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! choice of a target: the choosers.

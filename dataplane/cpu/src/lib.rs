@@ -1,0 +1,1 @@
+//! prefetch and huge-page slabs.

@@ -1,0 +1,1 @@
+//! classify, look up, choose, rewrite: a verdict for each frame.

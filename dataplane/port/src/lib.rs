@@ -1,0 +1,77 @@
+//! The seam between the engine and the devices.
+//!
+//! A back end owns one worker's queues on all ports. A burst stays inside it: what leaves are
+//! [`Head`]s (bytes, length, ingress port) and small ids, never a pointer. The engine turns heads
+//! into [`Verdict`]s, the worker hands the verdicts back with [`Ports::dispatch`].
+//!
+//! `ffi/dpdk` implements [`Ports`] for real devices, [`memory`] for tests, simulation and replay.
+
+mod counts;
+mod id;
+pub mod memory;
+mod verdict;
+
+pub use counts::Refused;
+pub use id::{PORTS_MAX, PortId, PortSet, VlanId, WORKERS_MAX, WorkerId};
+pub use verdict::{DropReason, Flood, PuntReason, SlotId, TagEdit, Verdict};
+
+/// The most frames that one [`Ports::receive`] brings.
+pub const BURST: usize = 32;
+
+/// The largest frame that [`Ports::emit`] sends: answers, announcements, resets, probes.
+pub const EMIT_MAX: usize = 1514;
+
+/// What the engine sees of a received frame.
+#[derive(Debug, Default)]
+pub struct Head<'a> {
+    /// The first segment: the whole frame, or at least its first 128 bytes.
+    pub data: &'a mut [u8],
+    /// Length of the whole frame in bytes, without FCS.
+    pub len: u32,
+    /// Where it was received (for a handed-over frame: where the first worker received it).
+    pub port: PortId,
+    /// The frame comes from another worker, which found this one to be its owner.
+    pub handed: bool,
+    /// The device has checked the IPv4 header checksum and found it good.
+    pub checksum_good: bool,
+}
+
+/// One worker's queues on all ports. It moves to its lcore and is never shared.
+///
+/// The order of calls for a burst is `receive` (or `receive_handed`), `heads`, any number of
+/// `keep`, then `dispatch` exactly once. Frames that are neither kept nor dispatched to a port are
+/// freed by `dispatch`.
+pub trait Ports {
+    /// A frame that outlives its burst (a held fragment).
+    type Buffer: Send;
+
+    /// Receives at most [`BURST`] frames from a port; the number received.
+    fn receive(&mut self, from: PortId) -> usize;
+
+    /// Receives at most [`BURST`] frames that other workers handed to this one.
+    fn receive_handed(&mut self) -> usize;
+
+    /// Lends the heads of the burst; fills the first `n` elements and returns `n`.
+    fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize;
+
+    /// Takes frame `frame` (its index in the burst) out of the burst. Its verdict must be
+    /// [`Verdict::Hold`]; `None` when the back end has no room, and the frame is then freed.
+    fn keep(&mut self, frame: usize) -> Option<Self::Buffer>;
+
+    /// Carries out the verdicts of the burst, in order per port: sends, copies, hands over, frees.
+    /// What a queue, a ring or the pool refused is counted in `refused` and freed.
+    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused);
+
+    /// The first segment of a kept frame, to be rewritten before it is sent.
+    fn bytes<'b>(&self, buffer: &'b mut Self::Buffer) -> &'b mut [u8];
+
+    /// Sends a kept frame, with `edit` applied; `false` when the queue refused it (it is freed).
+    fn send(&mut self, to: PortId, edit: TagEdit, buffer: Self::Buffer) -> bool;
+
+    /// Sends a new frame of `len` bytes (at most [`EMIT_MAX`]) that `fill` writes; the bytes are
+    /// zero when `fill` is called. `false` when there was no buffer or the queue refused it.
+    fn emit(&mut self, to: PortId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool;
+
+    /// Pushes out what has been gathered for sending. Called once at the end of a worker's turn.
+    fn flush(&mut self, refused: &mut Refused);
+}

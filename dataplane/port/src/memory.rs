@@ -1,0 +1,1 @@
+//! A back end in memory: what tests, the simulator and `replay` run the engine on.

@@ -1,0 +1,5 @@
+//! Frames as typed views, and the one parser.
+
+mod mac;
+
+pub use mac::{MacAddr, NotAMac};

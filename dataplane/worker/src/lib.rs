@@ -1,0 +1,1 @@
+//! the burst loop, and the publisher that feeds it.

@@ -1,0 +1,1 @@
+//! bindings to the system's DPDK and shim.c; no logic.

@@ -1,0 +1,1 @@
+//! the reference model and the oracle; shares no code with the product's parser.

@@ -1,0 +1,1 @@
+//! real programs through the switch, in network namespaces.
