@@ -1,1 +1,146 @@
-//! prefetch and huge-page slabs.
+//! Prefetch and huge-page slabs: the data plane's only unsafe lines.
+//!
+//! Everything else between the wire and the verdict is safe Rust.
+
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// Asks for the cache line that `at` begins in. A hint: nothing can go wrong, nothing is read.
+#[inline(always)]
+pub fn prefetch<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching has no effect that a program can see; `at` is a valid reference besides.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Types of which all bytes zero is a value, and which own nothing.
+pub trait Plain: Copy + sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for u64 {}
+    impl<const N: usize> Sealed for [u64; N] {}
+}
+impl Plain for u64 {}
+impl<const N: usize> Plain for [u64; N] {}
+
+/// A fixed array of `T`, taken from the system at start, zeroed, aligned to 2 MiB where it is that
+/// large (else to a page), in huge pages where the system grants them. It never grows.
+#[derive(Debug)]
+pub struct Slab<T: Plain> {
+    items: NonNull<T>,
+    len: usize,
+    map: NonNull<libc::c_void>,
+    map_len: usize,
+    owns: PhantomData<T>,
+}
+
+/// The system has not that much memory to give.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoMemory {
+    /// What was asked for, in bytes.
+    pub bytes: usize,
+}
+
+impl core::fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "no memory for a table of {} MiB; lower flows_max", self.bytes >> 20)
+    }
+}
+
+impl core::error::Error for NoMemory {}
+
+const HUGE_PAGE: usize = 2 << 20;
+
+impl<T: Plain> Slab<T> {
+    /// `len` items, all zero.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] when the system refuses.
+    pub fn new(len: usize) -> Result<Self, NoMemory> {
+        let bytes = len.saturating_mul(size_of::<T>()).max(1);
+        let no_memory = NoMemory { bytes };
+        // Room to begin at a huge page's boundary.
+        let map_len = bytes.checked_add(HUGE_PAGE).ok_or(no_memory)?;
+        // SAFETY: an anonymous private mapping at an address of the system's choice touches no memory
+        // of ours; the result is checked before use.
+        let map = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                map_len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if map == libc::MAP_FAILED {
+            return Err(no_memory);
+        }
+        let map = NonNull::new(map).ok_or(no_memory)?;
+        let offset = map.addr().get().next_multiple_of(HUGE_PAGE) - map.addr().get();
+        // SAFETY: `offset` < HUGE_PAGE, so `offset + bytes` lies within the mapping.
+        let items = unsafe { map.byte_add(offset) };
+        if bytes >= HUGE_PAGE {
+            // SAFETY: the range lies within the mapping; a refusal only means small pages.
+            unsafe { libc::madvise(items.as_ptr(), bytes, libc::MADV_HUGEPAGE) };
+        }
+        Ok(Self { items: items.cast(), len, map, map_len, owns: PhantomData })
+    }
+}
+
+impl<T: Plain> Deref for Slab<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping holds `len` items, zeroed at first (a value of every `Plain` type) and
+        // written only through `deref_mut`; it lives as long as `self`.
+        unsafe { core::slice::from_raw_parts(self.items.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Slab<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `&mut self` makes the access the only one.
+        unsafe { core::slice::from_raw_parts_mut(self.items.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> Drop for Slab<T> {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; no reference into it outlives `self`.
+        unsafe { libc::munmap(self.map.as_ptr(), self.map_len) };
+    }
+}
+
+// SAFETY: the slab owns its mapping alone, and `Plain` types are plain integers.
+unsafe impl<T: Plain + Send> Send for Slab<T> {}
+// SAFETY: shared access only reads.
+unsafe impl<T: Plain + Sync> Sync for Slab<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slab_is_zero_aligned_and_keeps_what_is_written() {
+        let mut slab = Slab::<[u64; 8]>::new(100_000).unwrap();
+        assert_eq!(slab.len(), 100_000);
+        assert!(slab.iter().all(|line| *line == [0; 8]));
+        assert_eq!(core::ptr::from_ref(&slab[0]).addr() % HUGE_PAGE, 0);
+        slab[99_999] = [7; 8];
+        assert_eq!(slab[99_999], [7; 8]);
+    }
+
+    #[test]
+    fn more_than_there_is_is_refused() {
+        assert!(Slab::<u64>::new(usize::MAX / 16).is_err());
+    }
+}
