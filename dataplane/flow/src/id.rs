@@ -21,3 +21,9 @@ impl TargetId {
         usize::from(self.0)
     }
 }
+
+/// Target numbers are below this: the workers' counters are sized by it at start.
+pub const TARGETS_MAX: usize = 4096;
+
+/// Cluster numbers are below this.
+pub const CLUSTERS_MAX: usize = 1024;

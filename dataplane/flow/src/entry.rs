@@ -1,0 +1,194 @@
+//! What the table knows of a flow in eight bytes.
+
+use crate::{ClusterId, TargetId};
+
+/// How many states there are, with room to index by.
+pub const STATES: usize = 16;
+
+/// What has been seen of a flow, in both directions.
+///
+/// ```text
+///            client SYN          server SYN+ACK      client ACK of exactly it
+/// (none) ──────────────▶ SynSent ─────────────▶ SynAck ─────────▶ Established
+/// (none) ── server packet (FS-7a) ─────────────────────────────▶ Established
+/// (none) ── client mid-flow segment ──▶ MidFlow ── server packet but RST ──▶ Established
+/// Established ── FIN of one side ──▶ HalfClosed ── FIN of the other, RST ──▶ Closed
+/// ```
+///
+/// `SynSent`, `SynAck` and `MidFlow` live in the shard's provisional part: a flood of them never
+/// displaces a flow that has carried traffic both ways (E1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// No state.
+    None = 0,
+    /// A SYN was seen.
+    SynSent = 1,
+    /// The SYN+ACK was seen; its sequence number is in the entry's cold half.
+    SynAck = 2,
+    /// A mid-flow segment was placed by hash; no server has answered it yet.
+    MidFlow = 3,
+    /// TCP that has carried traffic both ways.
+    Established = 4,
+    /// One side has closed.
+    HalfClosed = 5,
+    /// Both sides have closed, or one has reset.
+    Closed = 6,
+    /// UDP, seen from the opener only.
+    UdpOneWay = 7,
+    /// UDP, both ways.
+    UdpBothWays = 8,
+    /// ICMP echo.
+    Icmp = 9,
+    /// Any other protocol, seen from the opener only.
+    OtherOneWay = 10,
+    /// Any other protocol, both ways.
+    OtherBothWays = 11,
+    /// IPsec of one client.
+    Ipsec = 12,
+    /// A client's binding.
+    Affinity = 13,
+}
+
+impl State {
+    const ALL: [Self; STATES] = [
+        Self::None,
+        Self::SynSent,
+        Self::SynAck,
+        Self::MidFlow,
+        Self::Established,
+        Self::HalfClosed,
+        Self::Closed,
+        Self::UdpOneWay,
+        Self::UdpBothWays,
+        Self::Icmp,
+        Self::OtherOneWay,
+        Self::OtherBothWays,
+        Self::Ipsec,
+        Self::Affinity,
+        Self::None,
+        Self::None,
+    ];
+
+    /// Whether it belongs into the provisional part.
+    pub fn is_provisional(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynAck | Self::MidFlow)
+    }
+
+    /// Whether it counts as an open flow of its server (FS-33: flows not closed).
+    #[inline]
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::None | Self::MidFlow | Self::Closed | Self::Affinity)
+    }
+
+    /// What an entry in this state is worth when room is short; a lower one makes room.
+    pub fn worth(self) -> u8 {
+        match self {
+            Self::None | Self::Closed | Self::MidFlow => 0,
+            Self::SynSent | Self::UdpOneWay | Self::OtherOneWay | Self::Icmp => 1,
+            Self::SynAck | Self::Affinity | Self::HalfClosed => 2,
+            Self::UdpBothWays | Self::OtherBothWays => 3,
+            Self::Established | Self::Ipsec => 4,
+        }
+    }
+
+    /// The word for operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SynSent | Self::SynAck => "handshake",
+            Self::MidFlow => "mid-flow",
+            Self::Established => "established",
+            Self::HalfClosed => "half-closed",
+            Self::Closed => "closed",
+            Self::UdpOneWay | Self::OtherOneWay => "one-way",
+            Self::UdpBothWays | Self::OtherBothWays => "both-ways",
+            Self::Icmp => "echo",
+            Self::Ipsec => "ipsec",
+            Self::Affinity => "affinity",
+        }
+    }
+}
+
+/// A flow's hot half: target, cluster, state, flags and the second it was last seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry(pub(crate) u64);
+
+impl Entry {
+    /// Flag: a server opened the flow (FS-25).
+    pub const FROM_SERVER: u8 = 1;
+    /// Flag: the client side has sent FIN.
+    pub const FIN_CLIENT: u8 = 2;
+    /// Flag: the server side has sent FIN.
+    pub const FIN_SERVER: u8 = 4;
+
+    /// A new entry; `tick` is the second, modulo 2^16.
+    #[inline]
+    pub fn new(target: TargetId, cluster: ClusterId, state: State, flags: u8, tick: u16) -> Self {
+        Self(
+            u64::from(target.0)
+                | u64::from(tick) << 16
+                | u64::from(cluster.0) << 32
+                | (state as u64) << 48
+                | u64::from(flags) << 56,
+        )
+    }
+
+    /// The target.
+    #[inline(always)]
+    pub fn target(self) -> TargetId {
+        TargetId(self.0 as u16)
+    }
+
+    /// The second it was last seen, modulo 2^16.
+    #[inline(always)]
+    pub fn tick(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The cluster.
+    #[inline(always)]
+    pub fn cluster(self) -> ClusterId {
+        ClusterId((self.0 >> 32) as u16)
+    }
+
+    /// The state.
+    #[inline(always)]
+    pub fn state(self) -> State {
+        State::ALL[(self.0 >> 48) as usize & (STATES - 1)]
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The same with another second.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(self, tick: u16) -> Self {
+        Self(self.0 & !(0xffff << 16) | u64::from(tick) << 16)
+    }
+
+    /// The same in another state.
+    #[inline]
+    #[must_use]
+    pub fn in_state(self, state: State) -> Self {
+        Self(self.0 & !(0xff << 48) | (state as u64) << 48)
+    }
+
+    /// The same with more flags.
+    #[inline]
+    #[must_use]
+    pub fn with_flags(self, flags: u8) -> Self {
+        Self(self.0 | u64::from(flags) << 56)
+    }
+
+    /// The same bound to another target.
+    #[inline]
+    #[must_use]
+    pub fn to(self, target: TargetId) -> Self {
+        Self(self.0 & !0xffff | u64::from(target.0))
+    }
+}

@@ -1,0 +1,367 @@
+//! One worker's flows.
+
+use crate::table::{Cold, Table};
+use crate::{CLUSTERS_MAX, Entry, FlowKey, Instant, STATES, State, TARGETS_MAX, TargetId};
+use dataplane_cpu::NoMemory;
+
+/// Time-outs in seconds, by cluster number and state.
+pub type Timeouts = [[u16; STATES]];
+
+/// A flow's place in the shard. Valid until the next insertion, promotion or ageing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot(u32);
+
+const PROVISIONAL: u32 = 1 << 31;
+
+/// An entry that is idle for this long may make room for one of equal worth.
+const IDLE_YIELDS_S: u16 = 60;
+
+/// Every entry is looked at once in this many seconds.
+const SWEEP_S: u64 = 10;
+
+/// One worker's flows: a main part, and a small provisional part for handshakes and for mid-flow
+/// segments that no server has answered. Memory: 104 bytes for each entry there is room for.
+#[derive(Debug)]
+pub struct Shard {
+    main: Table,
+    provisional: Table,
+    open: Box<[u32]>,
+    sweep_at: usize,
+    sweep_last: Instant,
+    tick: u16,
+    seconds: u32,
+    evicted: u64,
+}
+
+impl Shard {
+    /// Room for `flows_max` flows, and an eighth of that (at least 1,024) for provisional ones.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`].
+    pub fn new(flows_max: usize) -> Result<Self, NoMemory> {
+        Ok(Self {
+            main: Table::new(flows_max)?,
+            provisional: Table::new((flows_max / 8).max(1024))?,
+            open: vec![0; TARGETS_MAX].into_boxed_slice(),
+            sweep_at: 0,
+            sweep_last: Instant::default(),
+            tick: 0,
+            seconds: 0,
+            evicted: 0,
+        })
+    }
+
+    /// Sets the second that entries are stamped with. Once per burst.
+    #[inline]
+    pub fn set_now(&mut self, now: Instant) {
+        self.seconds = (now.0 / 1_000_000_000) as u32;
+        self.tick = self.seconds as u16;
+    }
+
+    /// The current second, modulo 2^16.
+    #[inline(always)]
+    pub fn tick(&self) -> u16 {
+        self.tick
+    }
+
+    /// Asks for the cache line that `hash` is looked for in first.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        self.main.prefetch(hash);
+    }
+
+    /// Looks in the line that was prefetched; on a miss asks for the second one.
+    #[inline(always)]
+    pub fn find_first(&self, hash: u64) -> Option<Slot> {
+        let slot = self.main.find_first(hash);
+        if slot.is_none() {
+            self.main.prefetch_second(hash);
+        }
+        slot.map(|slot| Slot(slot as u32))
+    }
+
+    /// Looks where [`Self::find_first`] did not: the second line, then the provisional part.
+    #[inline]
+    pub fn find_rest(&self, hash: u64) -> Option<Slot> {
+        if let Some(slot) = self.main.find_second(hash) {
+            return Some(Slot(slot as u32));
+        }
+        let slot = self.provisional.find_first(hash).or_else(|| self.provisional.find_second(hash));
+        slot.map(|slot| Slot(slot as u32 | PROVISIONAL))
+    }
+
+    /// Looks everywhere.
+    #[inline]
+    pub fn find(&self, hash: u64) -> Option<Slot> {
+        self.find_first(hash).or_else(|| self.find_rest(hash))
+    }
+
+    #[inline(always)]
+    fn part(&self, slot: Slot) -> (&Table, usize) {
+        let index = (slot.0 & !PROVISIONAL) as usize;
+        if slot.0 & PROVISIONAL == 0 { (&self.main, index) } else { (&self.provisional, index) }
+    }
+
+    #[inline(always)]
+    fn part_mut(&mut self, slot: Slot) -> (&mut Table, usize) {
+        let index = (slot.0 & !PROVISIONAL) as usize;
+        if slot.0 & PROVISIONAL == 0 { (&mut self.main, index) } else { (&mut self.provisional, index) }
+    }
+
+    /// The entry.
+    #[inline(always)]
+    pub fn entry(&self, slot: Slot) -> Entry {
+        let (table, index) = self.part(slot);
+        table.entry(index)
+    }
+
+    /// Whether nothing has been seen of the entry for longer than its state allows.
+    #[inline]
+    pub fn is_expired(&self, entry: Entry, timeouts: &Timeouts) -> bool {
+        let idle = self.tick.wrapping_sub(entry.tick());
+        idle > timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize]
+    }
+
+    /// Stamps the entry with the current second.
+    #[inline(always)]
+    pub fn touch(&mut self, slot: Slot, entry: Entry) {
+        let tick = self.tick;
+        let (table, index) = self.part_mut(slot);
+        table.set(index, entry.at(tick));
+    }
+
+    fn count(&mut self, entry: Entry, by: u32) {
+        if entry.state().is_open() {
+            if let Some(open) = self.open.get_mut(entry.target().index()) {
+                *open = open.wrapping_add(by);
+            }
+        }
+    }
+
+    /// Replaces the entry by one that belongs into the same part, stamped with the current second.
+    pub fn set(&mut self, slot: Slot, entry: Entry) {
+        self.count(self.entry(slot), u32::MAX);
+        self.count(entry, 1);
+        self.touch(slot, entry);
+    }
+
+    /// Forgets the entry.
+    pub fn remove(&mut self, slot: Slot) {
+        self.count(self.entry(slot), u32::MAX);
+        let (table, index) = self.part_mut(slot);
+        table.remove(index);
+    }
+
+    /// Writes a new entry, whose `hash` must not be in the shard. It goes into the part that its state
+    /// belongs to. `None` when that is full of entries that are worth more: the caller then goes by
+    /// hash. `gently`: only into an empty or expired place.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        key: &FlowKey,
+        entry: Entry,
+        timeouts: &Timeouts,
+        gently: bool,
+    ) -> Option<Slot> {
+        let [a, b, c] = key.words();
+        let cold = [a, b, c, u64::from(self.seconds), 0];
+        self.place(hash, entry.at(self.tick), cold, timeouts, gently)
+    }
+
+    fn place(
+        &mut self,
+        hash: u64,
+        entry: Entry,
+        cold: Cold,
+        timeouts: &Timeouts,
+        gently: bool,
+    ) -> Option<Slot> {
+        let mark = if entry.state().is_provisional() { PROVISIONAL } else { 0 };
+        let free = self.part_mut(Slot(mark)).0.vacancy(hash);
+        let index = match free {
+            Some(index) => index,
+            None => {
+                let (victim, worth) =
+                    self.part(Slot(mark)).0.victim(hash, |other| self.worth(other, timeouts));
+                let limit = if gently { 1 } else { self.limit(entry) };
+                if worth >= limit {
+                    return None;
+                }
+                self.count(self.part(Slot(mark)).0.entry(victim), u32::MAX);
+                self.evicted += u64::from(worth > 0);
+                victim
+            }
+        };
+        self.count(entry, 1);
+        self.part_mut(Slot(mark)).0.write(index, hash, entry, cold);
+        Some(Slot(index as u32 | mark))
+    }
+
+    /// Expired: 0. Else by worth, and among equals the one that is idle longest is worth least.
+    fn worth(&self, entry: Entry, timeouts: &Timeouts) -> u32 {
+        if self.is_expired(entry, timeouts) {
+            return 0;
+        }
+        let idle = self.tick.wrapping_sub(entry.tick());
+        (u32::from(entry.state().worth()) + 1) << 16 | u32::from(u16::MAX - idle)
+    }
+
+    /// What a victim must be worth less than to make room for `entry`: less in kind, or equal in
+    /// kind and idle. Handshakes among themselves yield at once, or a flood would keep them out.
+    fn limit(&self, entry: Entry) -> u32 {
+        let idle = if entry.state().is_provisional() { 0 } else { IDLE_YIELDS_S };
+        (u32::from(entry.state().worth()) + 1) << 16 | u32::from(u16::MAX - idle)
+    }
+
+    /// Moves an entry from the provisional to the main part in the given (not provisional) state, or
+    /// changes it in place when it is there already. `None` when the main part is full of entries
+    /// that are worth more; the provisional entry then stays as it was.
+    pub fn promote(&mut self, slot: Slot, entry: Entry, timeouts: &Timeouts) -> Option<Slot> {
+        if slot.0 & PROVISIONAL == 0 {
+            self.set(slot, entry);
+            return Some(slot);
+        }
+        let (table, index) = self.part(slot);
+        let (hash, cold) = (table.hash(index), *table.cold(index));
+        let placed = self.place(hash, entry.at(self.tick), cold, timeouts, false)?;
+        self.remove(slot);
+        Some(placed)
+    }
+
+    /// The key.
+    pub fn key(&self, slot: Slot) -> FlowKey {
+        let (table, index) = self.part(slot);
+        let cold = table.cold(index);
+        FlowKey::from_words([cold[0], cold[1], cold[2]])
+    }
+
+    /// The sequence number that the client acknowledges the server's SYN+ACK with (E1).
+    pub fn expected_ack(&self, slot: Slot) -> u32 {
+        let (table, index) = self.part(slot);
+        (table.cold(index)[3] >> 32) as u32
+    }
+
+    /// Remembers what [`Self::expected_ack`] gives.
+    pub fn set_expected_ack(&mut self, slot: Slot, ack: u32) {
+        let (table, index) = self.part_mut(slot);
+        let word = &mut table.cold_mut(index)[3];
+        *word = *word & 0xffff_ffff | u64::from(ack) << 32;
+    }
+
+    /// How many servers have refused the mid-flow segment (FS-7a).
+    pub fn attempts(&self, slot: Slot) -> u32 {
+        let (table, index) = self.part(slot);
+        table.cold(index)[4] as u32
+    }
+
+    /// Remembers what [`Self::attempts`] gives.
+    pub fn set_attempts(&mut self, slot: Slot, attempts: u32) {
+        let (table, index) = self.part_mut(slot);
+        table.cold_mut(index)[4] = u64::from(attempts);
+    }
+
+    /// Open flows of a target in this shard.
+    #[inline]
+    pub fn open(&self, target: TargetId) -> u32 {
+        self.open.get(target.index()).copied().unwrap_or(0)
+    }
+
+    /// Entries in use.
+    pub fn used(&self) -> usize {
+        self.main.used() + self.provisional.used()
+    }
+
+    /// Entries there is room for.
+    pub fn capacity(&self) -> usize {
+        self.main.capacity() + self.provisional.capacity()
+    }
+
+    /// Fill of the provisional part, 0..=255: how hard handshakes press.
+    pub fn pressure(&self) -> u8 {
+        (self.provisional.used() * 255 / self.provisional.capacity()) as u8
+    }
+
+    /// Live entries that had to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Looks at the next lines and forgets what has expired: the whole shard in 10 s, however long
+    /// the pauses between calls, but at most 512 lines a call. Time-outs shrink as the main part
+    /// fills beyond half, to a tenth when it is full (FS-7, E4).
+    pub fn age(&mut self, now: Instant, timeouts: &Timeouts) {
+        let lines = self.main.lines() + self.provisional.lines();
+        let line_ns = SWEEP_S * 1_000_000_000 / lines as u64;
+        let due = now.since(self.sweep_last) / line_ns.max(1);
+        if due == 0 {
+            return;
+        }
+        let done = due.min(512);
+        // What is left over is caught up with by the next calls, but never more than one sweep.
+        self.sweep_last.0 =
+            (self.sweep_last.0 + done * line_ns).max(now.0.saturating_sub(SWEEP_S * 1_000_000_000));
+        let scale = self.scale();
+        for _ in 0..done {
+            let line = self.sweep_at;
+            self.sweep_at = if line + 1 == lines { 0 } else { line + 1 };
+            let (mark, line) =
+                if line < self.main.lines() { (0, line) } else { (PROVISIONAL, line - self.main.lines()) };
+            for index in self.part(Slot(mark)).0.occupied(line) {
+                let slot = Slot(index as u32 | mark);
+                let entry = self.entry(slot);
+                let timeout =
+                    timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize];
+                let idle = self.tick.wrapping_sub(entry.tick());
+                if u32::from(idle) * 256 > u32::from(timeout) * scale {
+                    self.remove(slot);
+                }
+            }
+        }
+    }
+
+    /// 256 while the main part is at most half full, falling to 26 when it is full.
+    fn scale(&self) -> u32 {
+        let fill = (self.main.used() * 256 / self.main.capacity()) as u32;
+        256 - fill.saturating_sub(128).min(128) * 230 / 128
+    }
+
+    /// Walks over entries from line `from`; calls `row` with (key, entry, seconds idle, seconds old)
+    /// for every entry of at most `lines` lines. The line to go on from, `None` at the end.
+    pub fn walk(
+        &self,
+        from: usize,
+        lines: usize,
+        mut row: impl FnMut(FlowKey, Entry, u32, u32),
+    ) -> Option<usize> {
+        let all = self.main.lines() + self.provisional.lines();
+        let to = (from + lines).min(all);
+        for line in from..to {
+            let (table, line) = if line < self.main.lines() {
+                (&self.main, line)
+            } else {
+                (&self.provisional, line - self.main.lines())
+            };
+            for slot in table.occupied(line) {
+                let (entry, cold) = (table.entry(slot), table.cold(slot));
+                let idle = u32::from(self.tick.wrapping_sub(entry.tick()));
+                let key = FlowKey::from_words([cold[0], cold[1], cold[2]]);
+                row(key, entry, idle, self.seconds.wrapping_sub(cold[3] as u32));
+            }
+        }
+        (to < all).then_some(to)
+    }
+
+    /// Whether a state's entries are in the provisional part.
+    pub fn is_provisional(&self, slot: Slot) -> bool {
+        slot.0 & PROVISIONAL != 0
+    }
+
+    /// The state that a slot's entry is in.
+    pub fn state(&self, slot: Slot) -> State {
+        self.entry(slot).state()
+    }
+}
+
+#[cfg(test)]
+mod tests;

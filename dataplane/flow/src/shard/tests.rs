@@ -1,0 +1,144 @@
+use super::*;
+use crate::{ClusterId, HashKey, KeyKind};
+
+const KEY: [u64; 2] = [3, 4];
+
+fn timeouts() -> Vec<[u16; STATES]> {
+    let mut of = [60; STATES];
+    of[State::Established as usize] = 7440;
+    of[State::SynSent as usize] = 5;
+    vec![of; CLUSTERS_MAX]
+}
+
+fn key(n: u32) -> (u64, FlowKey) {
+    let key = FlowKey::new(KeyKind::Flow, ClusterId(1), 6, false, [0, u64::from(n >> 16)], n as u16, 80);
+    (key.hash(&HashKey::new(KEY)), key)
+}
+
+fn entry(state: State) -> Entry {
+    Entry::new(TargetId(7), ClusterId(1), state, 0, 0)
+}
+
+fn put(shard: &mut Shard, n: u32, state: State) -> Option<Slot> {
+    let (hash, key) = key(n);
+    shard.insert(hash, &key, entry(state), &timeouts(), false)
+}
+
+#[test]
+fn what_is_put_in_is_found_with_its_key_and_counted_open() {
+    let mut shard = Shard::new(1000).unwrap();
+    let slot = put(&mut shard, 5, State::Established).unwrap();
+    let (hash, key) = key(5);
+    assert_eq!(shard.find(hash), Some(slot));
+    assert_eq!(shard.key(slot), key);
+    assert_eq!(shard.open(TargetId(7)), 1);
+    shard.set(slot, shard.entry(slot).in_state(State::Closed));
+    assert_eq!(shard.open(TargetId(7)), 0);
+    shard.remove(slot);
+    assert_eq!((shard.find(hash), shard.used(), shard.open(TargetId(7))), (None, 0, 0));
+}
+
+#[test]
+fn e1_a_million_handshakes_displace_no_established_flow() {
+    let mut shard = Shard::new(1000).unwrap();
+    let timeouts = timeouts();
+    for n in 0..1000 {
+        put(&mut shard, n, State::Established).unwrap();
+    }
+    for n in 1000..1_001_000 {
+        let (hash, key) = key(n);
+        shard.insert(hash, &key, entry(State::SynSent), &timeouts, false);
+    }
+    assert!((0..1000).all(|n| shard.find(key(n).0).is_some()));
+    assert!(shard.used() <= shard.capacity());
+}
+
+#[test]
+fn a_full_part_refuses_rather_than_losing_what_is_worth_as_much() {
+    let mut shard = Shard::new(1000).unwrap();
+    let mut kept = Vec::new();
+    let mut refused = 0;
+    for n in 0..shard.main.capacity() as u32 * 2 {
+        match put(&mut shard, n, State::Established) {
+            Some(_) => kept.push(n),
+            None => refused += 1,
+        }
+    }
+    assert!(refused > 0);
+    assert!(kept.iter().all(|n| shard.find(key(*n).0).is_some()));
+    // A minute later the idle ones yield (E4).
+    shard.set_now(Instant::from_secs(61));
+    assert!(put(&mut shard, 1_000_000, State::Established).is_some());
+    // One-way UDP never displaces them.
+    assert!(
+        (2_000_000..2_000_100).all(|n| put(&mut shard, n, State::UdpOneWay).is_none())
+            || shard.main.used() < shard.main.capacity()
+    );
+}
+
+#[test]
+fn a_load_of_0_8_is_reached_without_losing_an_entry() {
+    let mut shard = Shard::new(200_000).unwrap();
+    let wanted = shard.main.capacity() * 8 / 10;
+    for n in 0..wanted as u32 {
+        assert!(put(&mut shard, n, State::Established).is_some(), "refused at {n} of {wanted}");
+    }
+    assert_eq!(shard.evicted(), 0);
+    assert!((0..wanted as u32).all(|n| shard.find(key(n).0).is_some()));
+}
+
+#[test]
+fn promotion_moves_the_key_and_what_is_known() {
+    let mut shard = Shard::new(1000).unwrap();
+    let slot = put(&mut shard, 9, State::SynSent).unwrap();
+    assert!(shard.is_provisional(slot));
+    shard.set_expected_ack(slot, 0xdead_beef);
+    shard.set(slot, shard.entry(slot).in_state(State::SynAck));
+    assert_eq!(shard.expected_ack(slot), 0xdead_beef);
+    let entry = shard.entry(slot).in_state(State::Established);
+    let placed = shard.promote(slot, entry, &timeouts()).unwrap();
+    assert!(!shard.is_provisional(placed));
+    assert_eq!((shard.key(placed), shard.open(TargetId(7)), shard.used()), (key(9).1, 1, 1));
+    assert_eq!(shard.find(key(9).0), Some(placed));
+}
+
+#[test]
+fn the_whole_shard_is_swept_in_ten_seconds_of_idle_turns() {
+    let mut shard = Shard::new(20_000).unwrap();
+    for n in 0..10_000 {
+        put(&mut shard, n, State::SynSent);
+        put(&mut shard, 20_000 + n, State::Established).unwrap();
+    }
+    // Handshakes expire after 5 s; one sweep more for the last of them.
+    for millis in (0..=16_000).step_by(10) {
+        let now = Instant::from_millis(millis);
+        shard.set_now(now);
+        shard.age(now, &timeouts());
+    }
+    assert_eq!(shard.used(), 10_000);
+    assert_eq!(shard.open(TargetId(7)), 10_000);
+}
+
+#[test]
+fn an_expired_entry_is_known_as_one() {
+    let mut shard = Shard::new(1000).unwrap();
+    let slot = put(&mut shard, 1, State::SynSent).unwrap();
+    shard.set_now(Instant::from_secs(5));
+    assert!(!shard.is_expired(shard.entry(slot), &timeouts()));
+    shard.set_now(Instant::from_secs(6));
+    assert!(shard.is_expired(shard.entry(slot), &timeouts()));
+}
+
+#[test]
+fn a_walk_shows_every_entry_once() {
+    let mut shard = Shard::new(1000).unwrap();
+    for n in 0..500 {
+        put(&mut shard, n, State::Established).unwrap();
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut from = Some(0);
+    while let Some(line) = from {
+        from = shard.walk(line, 7, |key, _, _, _| assert!(seen.insert(key)));
+    }
+    assert_eq!(seen.len(), 500);
+}

@@ -1,0 +1,188 @@
+//! Lines of four entries: the memory under a [`crate::Shard`].
+
+use crate::Entry;
+use dataplane_cpu::{NoMemory, Slab, prefetch};
+
+/// Entries in a line.
+const WAYS: usize = 4;
+
+/// A flow's cold half: three words of key, the second it began and the sequence number its server's
+/// SYN+ACK is to be acknowledged with, and what was tried for a mid-flow segment.
+pub(crate) type Cold = [u64; 5];
+
+/// A table of two candidate lines per entry. A line is 64 bytes: four fingerprints (the whole 64-bit
+/// keyed hash, 0 = empty), then four values. A look-up touches one or two lines, whatever arrives.
+#[derive(Debug)]
+pub(crate) struct Table {
+    lines: Slab<[u64; 8]>,
+    cold: Slab<Cold>,
+    mask: usize,
+    used: usize,
+}
+
+impl Table {
+    /// Room for at least `entries` at a load of 0.8.
+    pub(crate) fn new(entries: usize) -> Result<Self, NoMemory> {
+        let lines = (entries * 5 / 4).div_ceil(WAYS).next_power_of_two().max(16);
+        Ok(Self { lines: Slab::new(lines)?, cold: Slab::new(lines * WAYS)?, mask: lines - 1, used: 0 })
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.lines.len() * WAYS
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(crate) fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
+    #[inline(always)]
+    fn first(&self, hash: u64) -> usize {
+        hash as usize & self.mask
+    }
+
+    #[inline(always)]
+    fn second(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & self.mask
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        prefetch(&self.lines[self.first(hash)]);
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_second(&self, hash: u64) {
+        prefetch(&self.lines[self.second(hash)]);
+    }
+
+    #[inline(always)]
+    fn find_in(&self, line: usize, hash: u64) -> Option<usize> {
+        let words = &self.lines[line];
+        (0..WAYS).find(|&way| words[way] == hash).map(|way| line * WAYS + way)
+    }
+
+    #[inline(always)]
+    pub(crate) fn find_first(&self, hash: u64) -> Option<usize> {
+        self.find_in(self.first(hash), hash)
+    }
+
+    #[inline(always)]
+    pub(crate) fn find_second(&self, hash: u64) -> Option<usize> {
+        self.find_in(self.second(hash), hash)
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self, slot: usize) -> Entry {
+        Entry(self.lines[slot / WAYS][WAYS + slot % WAYS])
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
+        self.lines[slot / WAYS][WAYS + slot % WAYS] = entry.0;
+    }
+
+    #[inline(always)]
+    pub(crate) fn hash(&self, slot: usize) -> u64 {
+        self.lines[slot / WAYS][slot % WAYS]
+    }
+
+    pub(crate) fn cold(&self, slot: usize) -> &Cold {
+        &self.cold[slot]
+    }
+
+    pub(crate) fn cold_mut(&mut self, slot: usize) -> &mut Cold {
+        &mut self.cold[slot]
+    }
+
+    pub(crate) fn remove(&mut self, slot: usize) {
+        self.lines[slot / WAYS][slot % WAYS] = 0;
+        self.used -= 1;
+    }
+
+    pub(crate) fn write(&mut self, slot: usize, hash: u64, entry: Entry, cold: Cold) {
+        if self.hash(slot) == 0 {
+            self.used += 1;
+        }
+        self.lines[slot / WAYS][slot % WAYS] = hash;
+        self.set(slot, entry);
+        self.cold[slot] = cold;
+    }
+
+    /// The eight slots that `hash` may lie in.
+    fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let (first, second) = (self.first(hash), self.second(hash));
+        (0..WAYS).map(move |way| first * WAYS + way).chain((0..WAYS).map(move |way| second * WAYS + way))
+    }
+
+    fn free_in(&self, line: usize) -> Option<usize> {
+        (0..WAYS).find(|&way| self.lines[line][way] == 0).map(|way| line * WAYS + way)
+    }
+
+    /// An empty slot for `hash`: in its first line, in its second, or by moving one entry, or two in
+    /// a row, to their other lines. At most 42 lines are looked at; at a load of 0.8 one insertion
+    /// in 80 looks beyond two.
+    pub(crate) fn vacancy(&mut self, hash: u64) -> Option<usize> {
+        let (first, second) = (self.first(hash), self.second(hash));
+        if let Some(slot) = self.free_in(first).or_else(|| self.free_in(second)) {
+            return Some(slot);
+        }
+        for slot in self.candidates(hash) {
+            if self.move_away(slot) {
+                return Some(slot);
+            }
+        }
+        for slot in self.candidates(hash) {
+            let other = self.other_line(slot);
+            // An entry of a line that `hash` needs must not be moved into the other one.
+            if other == first || other == second {
+                continue;
+            }
+            if (0..WAYS).any(|way| self.move_away(other * WAYS + way)) {
+                let moved = self.move_away(slot);
+                debug_assert!(moved, "the move before has made room");
+                return moved.then_some(slot);
+            }
+        }
+        None
+    }
+
+    fn other_line(&self, slot: usize) -> usize {
+        let hash = self.hash(slot);
+        let (first, second) = (self.first(hash), self.second(hash));
+        if slot / WAYS == first { second } else { first }
+    }
+
+    /// Moves an entry to its other line, if there is room.
+    fn move_away(&mut self, slot: usize) -> bool {
+        let other = self.other_line(slot);
+        if other == slot / WAYS {
+            return false;
+        }
+        let Some(free) = self.free_in(other) else {
+            return false;
+        };
+        let (hash, entry, cold) = (self.hash(slot), self.entry(slot), self.cold[slot]);
+        self.write(free, hash, entry, cold);
+        self.remove(slot);
+        true
+    }
+
+    /// Among the slots that `hash` may lie in, the one that is worth least by `worth` (lower makes
+    /// room first), with that worth.
+    pub(crate) fn victim(&self, hash: u64, worth: impl Fn(Entry) -> u32) -> (usize, u32) {
+        self.candidates(hash)
+            .map(|slot| (slot, worth(self.entry(slot))))
+            .min_by_key(|(_, worth)| *worth)
+            .expect("a hash has eight candidate slots")
+    }
+
+    /// The occupied slots of a line.
+    pub(crate) fn occupied(&self, line: usize) -> impl Iterator<Item = usize> + use<> {
+        let words = self.lines[line];
+        (0..WAYS).filter(move |&way| words[way] != 0).map(move |way| line * WAYS + way)
+    }
+}
