@@ -68,6 +68,9 @@ pub trait Ports {
     /// Sends a kept frame, with `edit` applied; `false` when the queue refused it (it is freed).
     fn send(&mut self, to: PortId, edit: TagEdit, buffer: Self::Buffer) -> bool;
 
+    /// Hands a kept frame to another worker; `false` when the ring was full (it is freed).
+    fn hand(&mut self, to: WorkerId, buffer: Self::Buffer) -> bool;
+
     /// Sends a new frame of `len` bytes (at most [`EMIT_MAX`]) that `fill` writes; the bytes are
     /// zero when `fill` is called. `false` when there was no buffer or the queue refused it.
     fn emit(&mut self, to: PortId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool;

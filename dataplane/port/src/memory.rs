@@ -86,18 +86,17 @@ impl MemoryPorts {
         self.handed = handed;
     }
 
-    fn hand(&mut self, to: WorkerId, frame: Frame, refused: &mut Refused) {
+    fn hand_over(&mut self, to: WorkerId, frame: Frame) -> bool {
         let workers = self.shared.lanes.len();
         if to.index() >= workers {
-            refused.hand += 1;
-            return;
+            return false;
         }
         let mut ring = lock(&self.shared.rings[self.worker * workers + to.index()]);
-        if ring.frames.len() >= ring.room {
-            refused.hand += 1;
-        } else {
+        let room = ring.frames.len() < ring.room;
+        if room {
             ring.frames.push_back(frame);
         }
+        room
     }
 
     fn flood(&mut self, flood: crate::Flood, frame: Frame, refused: &mut Refused) {
@@ -199,7 +198,7 @@ impl Ports for MemoryPorts {
                     self.lane().transmit(port, TagEdit::None, frame).count(port, refused);
                 }
                 Verdict::Flood(flood) => self.flood(flood, frame, refused),
-                Verdict::Hand(to) => self.hand(to, frame, refused),
+                Verdict::Hand(to) => refused.hand += u32::from(!self.hand_over(to, frame)),
                 Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => {}
             }
         }
@@ -218,6 +217,10 @@ impl Ports for MemoryPorts {
             Some(frame) => self.lane().transmit(to, edit, frame) == Transmit::Sent,
             None => false,
         }
+    }
+
+    fn hand(&mut self, to: WorkerId, mut buffer: MemoryBuffer) -> bool {
+        buffer.release().is_some_and(|frame| self.hand_over(to, frame))
     }
 
     fn emit(&mut self, to: PortId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {

@@ -41,7 +41,7 @@ pub enum Part {
 pub enum Flaw {
     /// Shorter than an Ethernet header and one byte.
     Runt,
-    /// More than two tags, or a tag that is cut off (F4).
+    /// More than two tags, a tag that is cut off, or a VLAN behind a priority tag (F4).
     TagDepth,
     /// Version, header length or total length impossible, or cut off (F7, F9).
     IpHeader,
@@ -173,8 +173,12 @@ impl Layers {
             self.tags += 1;
             at += 4;
             let vid = tci & 0x0fff;
-            if self.vid == 0 {
+            if self.tags == 1 {
                 self.vid = vid;
+            } else if self.vid == 0 && vid != 0 {
+                // A VLAN hidden behind a priority tag: nothing honest sends it, and a port that takes
+                // the outer tag off would let it through (VU#855201).
+                return Err(Flaw::TagDepth);
             } else if vid != 0 {
                 // Still refuse a third tag, then leave the inner VLAN alone.
                 if ethertype == 0x8100 || ethertype == 0x88a8 {

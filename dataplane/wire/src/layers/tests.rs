@@ -90,7 +90,9 @@ fn f4_two_tags_at_most_and_vid_0_names_nothing() {
     let priority = tagged(&[(0x8100, 0x6000)]);
     assert_eq!((priority.vid, priority.network, priority.destination), (0, Network::V4, 80));
     let hidden = tagged(&[(0x8100, 0), (0x88a8, 9)]);
-    assert_eq!((hidden.vid, hidden.network), (9, Network::V4));
+    assert_eq!(hidden.flaw, Some(Flaw::TagDepth));
+    let twice = tagged(&[(0x8100, 0), (0x8100, 0x2000)]);
+    assert_eq!((twice.vid, twice.network, twice.flaw), (0, Network::V4, None));
     let inner_priority = tagged(&[(0x88a8, 9), (0x8100, 0)]);
     assert_eq!((inner_priority.vid, inner_priority.network), (9, Network::V4));
     let second_vlan = tagged(&[(0x88a8, 9), (0x8100, 10)]);
