@@ -1,1 +1,22 @@
-//! Raw -> Config -> Plan.
+//! The configuration: TOML → `Raw` → [`Config`] → [`Boot`](dataplane_message::Boot) and
+//! [`Plan`](dataplane_message::Plan).
+//!
+//! `Raw` mirrors the file: every field read on its own, so that one wrong field does not hide the next.
+//! A [`Config`] can only be made from a file in which everything holds together; otherwise there are
+//! [`ConfigErrors`], all of them, each with its path, its line, what is wrong and what to do about it.
+
+mod check;
+mod config;
+mod mistake;
+mod nearest;
+mod plan;
+mod profile;
+mod raw;
+mod reader;
+mod restart;
+
+pub use config::{Config, FILE_MAX};
+pub use mistake::{Caution, ConfigError, ConfigErrors, ConfigWarning, Finding, Mistake};
+pub use plan::protocol_name;
+pub use profile::Profile;
+pub use restart::{BootChange, boot_changes};

@@ -1,0 +1,159 @@
+//! `Config` → `Plan`: names become numbers.
+
+use crate::config::{Affinity, Cluster, Config, Group, Service};
+use crate::raw::PROTOCOLS;
+use dataplane_flow::{ClusterId, TargetId};
+use dataplane_message::{Affinity as AffinityPlan, ClusterPlan, Member, Plan, ServicePlan, TargetPlan};
+use std::collections::{HashMap, HashSet};
+
+/// Every number but the one that stands for none.
+const NUMBERS: u32 = u16::MAX as u32;
+
+impl Config {
+    /// The plan. A cluster or server that `previous` has under the same name keeps its number, so flows
+    /// follow their server through reloads (FS-7). A new one gets a number that `previous` does not use:
+    /// the one after its highest, and from the beginning again when there is none left. So a number that
+    /// has become free is not given away in the same step, when flows could still be bound to it.
+    pub fn plan(&self, previous: Option<&Plan>) -> Plan {
+        let targets = numbers(
+            self.servers.iter().map(|server| server.name.as_str()),
+            previous.into_iter().flat_map(|plan| &plan.targets).map(|t| (t.name.as_str(), t.id.0)),
+        );
+        let clusters = numbers(
+            self.clusters.iter().map(|cluster| cluster.name.as_str()),
+            previous.into_iter().flat_map(|plan| &plan.clusters).map(|c| (c.name.as_str(), c.id.0)),
+        );
+        let mut plan = Plan {
+            choice_key: self.switch.choice_key,
+            bridge: self.bridge,
+            ports: self.ports.iter().map(|port| port.plan.clone()).collect(),
+            targets: self
+                .servers
+                .iter()
+                .zip(&targets)
+                .map(|(server, number)| TargetPlan {
+                    id: TargetId(*number),
+                    name: server.name.clone(),
+                    port: server.port,
+                    mac: server.mac,
+                    admin: server.admin,
+                })
+                .collect(),
+            routers: self.routers.clone(),
+            clusters: Vec::new(),
+        };
+        let mut groups = Groups::default();
+        for (cluster, number) in self.clusters.iter().zip(&clusters) {
+            plan.clusters.push(cluster_plan(cluster, ClusterId(*number), &targets, &mut groups));
+        }
+        plan.targets.sort_by_key(|target| target.id);
+        plan.clusters.sort_by_key(|cluster| cluster.id);
+        plan
+    }
+}
+
+fn cluster_plan(cluster: &Cluster, id: ClusterId, targets: &[u16], groups: &mut Groups) -> ClusterPlan {
+    ClusterPlan {
+        id,
+        name: cluster.name.clone(),
+        vlan: cluster.vlan,
+        vip: cluster.vip,
+        vmac: cluster.vmac,
+        fail: cluster.fail,
+        withdraw: cluster.withdraw,
+        timeouts: cluster.timeouts,
+        udp: cluster.udp,
+        announce_interval_s: cluster.announce_interval_s,
+        servers: cluster.servers.iter().map(|server| TargetId(targets[*server])).collect(),
+        services: cluster
+            .services
+            .iter()
+            .map(|service| service_plan(service, &cluster.name, targets, groups))
+            .collect(),
+    }
+}
+
+fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut Groups) -> ServicePlan {
+    ServicePlan {
+        name: service.name.clone(),
+        protocol: service.protocol,
+        ports: service.ports.clone(),
+        chooser: service.chooser,
+        affinity: service.affinity.as_ref().map(|affinity| {
+            let Affinity { prefix_v4, prefix_v6, idle_s, group } = affinity.clone();
+            AffinityPlan { prefix_v4, prefix_v6, idle_s, group: groups.number(cluster, group) }
+        }),
+        members: service
+            .members
+            .iter()
+            .map(|(server, weight)| Member { target: TargetId(targets[*server]), weight: *weight })
+            .collect(),
+    }
+}
+
+/// A number for each of `names`, in their order.
+fn numbers<'a>(
+    names: impl Iterator<Item = &'a str>,
+    previous: impl Iterator<Item = (&'a str, u16)>,
+) -> Vec<u16> {
+    let previous: HashMap<&str, u16> = previous.collect();
+    let names: Vec<&str> = names.collect();
+    let kept: HashSet<u16> = names.iter().filter_map(|name| previous.get(name)).copied().collect();
+    let mut taken: HashSet<u16> = previous.values().copied().collect();
+    let mut next = previous.values().max().map_or(0, |highest| u32::from(*highest) + 1);
+    let mut fresh = || {
+        if taken.len() >= NUMBERS as usize {
+            // None left but those that become free in this very step.
+            taken.retain(|number| kept.contains(number));
+        }
+        loop {
+            let number = (next % NUMBERS) as u16;
+            next += 1;
+            if taken.insert(number) {
+                return number;
+            }
+        }
+    };
+    names.iter().map(|name| previous.get(name).copied().unwrap_or_else(&mut fresh)).collect()
+}
+
+/// Numbers of affinity groups. They follow from the names, so that bindings outlive a reload.
+#[derive(Default)]
+struct Groups {
+    numbers: HashMap<(String, Group), u16>,
+    taken: HashSet<u16>,
+}
+
+impl Groups {
+    fn number(&mut self, cluster: &str, group: Group) -> u16 {
+        let key = (cluster.to_owned(), group);
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let (kind, name) = match &key.1 {
+            Group::Named(name) => ("group", name),
+            Group::Service(name) => ("service", name),
+        };
+        let mut number = fold(&[cluster, kind, name]);
+        // Names that fall on one number are moved on; there are far fewer groups than numbers.
+        while self.taken.len() < usize::from(u16::MAX) && !self.taken.insert(number) {
+            number = number.wrapping_add(1);
+        }
+        self.numbers.insert(key, number);
+        number
+    }
+}
+
+/// FNV-1a of the words, folded to 16 bits.
+fn fold(words: &[&str]) -> u16 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in words.iter().flat_map(|word| word.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    (hash ^ hash >> 16 ^ hash >> 32 ^ hash >> 48) as u16
+}
+
+/// The name of a protocol where it has one.
+pub fn protocol_name(protocol: u8) -> Option<&'static str> {
+    PROTOCOLS.iter().find(|(_, number)| *number == protocol).map(|(name, _)| *name)
+}
