@@ -71,6 +71,14 @@ int fs_pktmbuf_gather(struct rte_mbuf *m, uint16_t want)
 	return 0;
 }
 
+int fs_eth_link_up(uint16_t port)
+{
+	struct rte_eth_link link;
+	int code = rte_eth_link_get_nowait(port, &link);
+
+	return code < 0 ? code : link.link_status == RTE_ETH_LINK_UP;
+}
+
 int fs_rte_errno(void)
 {
 	return rte_errno;

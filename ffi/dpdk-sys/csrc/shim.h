@@ -60,6 +60,9 @@ int fs_pktmbuf_linearize(struct rte_mbuf *m);
 /* Brings at least `want` bytes (or all there are) into the first segment; 0, or -1 without room. */
 int fs_pktmbuf_gather(struct rte_mbuf *m, uint16_t want);
 
+/* 1: up, 0: down, negative: the driver cannot tell. */
+int fs_eth_link_up(uint16_t port);
+
 int fs_rte_errno(void);
 uint16_t fs_pktmbuf_data_room(struct rte_mempool *pool);
 

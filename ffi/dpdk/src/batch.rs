@@ -1,0 +1,83 @@
+//! Frames gathered for one call.
+
+use crate::mbuf::Mbuf;
+use dpdk_sys as sys;
+
+/// Up to `N` frames, freed in one call when dropped.
+#[derive(Debug)]
+pub(crate) struct Batch<const N: usize> {
+    frames: [*mut sys::rte_mbuf; N],
+    len: usize,
+}
+
+// SAFETY: owns its frames, which may change threads.
+unsafe impl<const N: usize> Send for Batch<N> {}
+
+impl<const N: usize> Batch<N> {
+    pub(crate) const EMPTY: Self = Self { frames: [core::ptr::null_mut(); N], len: 0 };
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == N
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a frame.
+    ///
+    /// # Panics
+    ///
+    /// When the batch is full.
+    pub(crate) fn push(&mut self, frame: Mbuf) {
+        self.frames[self.len] = frame.into_raw();
+        self.len += 1;
+    }
+
+    /// Gives the frames to a queue of a device, in order, until it takes no more; the number taken.
+    ///
+    /// # Safety
+    ///
+    /// The device is started, and the queue belongs to the calling thread.
+    pub(crate) unsafe fn transmit(&mut self, device: u16, queue: u16) -> usize {
+        let mut sent = 0;
+        while sent < self.len {
+            let rest = &mut self.frames[sent..self.len];
+            // SAFETY: `rest` are frames of ours, as many as said; those taken are the driver's. The
+            // queue is the caller's by contract.
+            let n = unsafe { sys::fs_eth_tx_burst(device, queue, rest.as_mut_ptr(), rest.len() as u16) };
+            if n == 0 {
+                break;
+            }
+            sent += usize::from(n);
+        }
+        self.frames.copy_within(sent..self.len, 0);
+        self.len -= sent;
+        sent
+    }
+
+    /// Bytes of all frames.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.frames[..self.len]
+            .iter()
+            // SAFETY: the pointers are frames of ours; the `Mbuf` is only looked at.
+            .filter_map(|raw| unsafe { Mbuf::from_raw(*raw) }.map(core::mem::ManuallyDrop::new))
+            .map(|frame| u64::from(frame.len()))
+            .sum()
+    }
+
+    /// Frees the frames.
+    pub(crate) fn free(&mut self) {
+        if self.len > 0 {
+            // SAFETY: frames of ours, given away here; they may be chains and of different pools.
+            unsafe { sys::rte_pktmbuf_free_bulk(self.frames.as_mut_ptr(), self.len as u32) };
+            self.len = 0;
+        }
+    }
+}
+
+impl<const N: usize> Drop for Batch<N> {
+    fn drop(&mut self) {
+        self.free();
+    }
+}

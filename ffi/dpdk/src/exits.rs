@@ -1,0 +1,154 @@
+//! The way out: frames on their way to the queues of all ports.
+
+use crate::EthPort;
+use crate::batch::Batch;
+use crate::counters::WorkerCounters;
+use crate::mbuf::Mbuf;
+use dataplane_port::{BURST, PORTS_MAX, PortId, PortSet, Refused, WorkerId};
+use rtrb::Producer;
+use std::sync::Arc;
+
+/// Frames gathered for a port before they are sent: a burst, and as many of our own.
+const BATCH: usize = 2 * BURST;
+
+/// One worker's ways out.
+#[derive(Debug)]
+pub(crate) struct Exits {
+    worker: usize,
+    workers: usize,
+    slots: Box<[Slot]>,
+    /// Ports with frames in their batch.
+    waiting: PortSet,
+    /// To the workers that own the queues this one lacks; none to itself.
+    relays: Vec<Option<Producer<Mbuf>>>,
+    counters: Arc<WorkerCounters>,
+}
+
+/// One port, as one worker has it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    device: Option<Arc<EthPort>>,
+    /// The queue pair of this worker, if it has one on this device.
+    queue: Option<u16>,
+    /// Who sends for this worker where it has none.
+    owner: usize,
+    frame_max: u32,
+    chains: bool,
+    batch: Batch<BATCH>,
+}
+
+/// Why a frame was not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    NoPort,
+    Transmit,
+    NoBuffer,
+}
+
+impl Refusal {
+    pub(crate) fn count(self, to: PortId, refused: &mut Refused) {
+        match self {
+            Self::NoPort => refused.no_port += 1,
+            Self::Transmit => refused.transmit[to.index()] += 1,
+            Self::NoBuffer => refused.no_buffer += 1,
+        }
+    }
+}
+
+impl Slot {
+    const EMPTY: Self =
+        Self { device: None, queue: None, owner: 0, frame_max: 0, chains: false, batch: Batch::EMPTY };
+
+    /// The device and the queue that this worker polls.
+    pub(crate) fn entrance(&self) -> Option<(u16, u16)> {
+        Some((self.device.as_ref()?.number(), self.queue?))
+    }
+}
+
+impl Exits {
+    pub(crate) fn new(
+        worker: WorkerId,
+        workers: usize,
+        relays: Vec<Option<Producer<Mbuf>>>,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        let slots = (0..PORTS_MAX).map(|_| Slot::EMPTY).collect();
+        Self { worker: worker.index(), workers, slots, waiting: PortSet::EMPTY, relays, counters }
+    }
+
+    pub(crate) fn slot(&self, port: PortId) -> Option<&Slot> {
+        self.slots.get(port.index())
+    }
+
+    /// Takes a device into use. With fewer queues than workers, queue 0 is the owner's alone.
+    pub(crate) fn attach(&mut self, port: PortId, device: Arc<EthPort>) {
+        let owner = port.index() % self.workers;
+        let queue = if usize::from(device.queues()) >= self.workers {
+            Some(self.worker as u16)
+        } else {
+            (owner == self.worker).then_some(0)
+        };
+        self.slots[port.index()] = Slot {
+            queue,
+            owner,
+            frame_max: device.frame_max(),
+            chains: device.sends_chains(),
+            batch: Batch::EMPTY,
+            device: Some(device),
+        };
+    }
+
+    /// Gives a device back. What was gathered for it is freed.
+    pub(crate) fn detach(&mut self, port: PortId, refused: &mut Refused) {
+        let slot = &mut self.slots[port.index()];
+        refused.no_port += slot.batch.len() as u32;
+        *slot = Slot::EMPTY;
+        self.waiting = self.waiting.without(port);
+    }
+
+    /// Sends a frame, sooner or later. Frames gathered before that a queue refuses meanwhile are
+    /// counted in `refused`; this one is the caller's to count, and freed.
+    pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
+        let Some(slot) = self.slots.get_mut(to.index()).filter(|slot| slot.device.is_some()) else {
+            return Err(Refusal::NoPort);
+        };
+        // Some drivers read one segment whatever the frame says, or write beyond a buffer's end.
+        let fits = frame.len() <= slot.frame_max && (slot.chains || !frame.is_chained() || frame.linearize());
+        if !fits {
+            return Err(Refusal::Transmit);
+        }
+        if slot.queue.is_none() {
+            frame.set_port(u16::from(to.0));
+            let relay = self.relays[slot.owner].as_mut().expect("the owner of a port has its queue");
+            return relay.push(frame).map_err(|_| Refusal::Transmit);
+        }
+        frame.forget_offloads();
+        if slot.batch.is_full() {
+            self.push_out(to, refused);
+        }
+        self.slots[to.index()].batch.push(frame);
+        self.waiting = self.waiting.with(to);
+        Ok(())
+    }
+
+    /// Gives all that was gathered to the devices.
+    pub(crate) fn push_out_all(&mut self, refused: &mut Refused) {
+        for port in self.waiting.iter() {
+            self.push_out(port, refused);
+        }
+    }
+
+    fn push_out(&mut self, port: PortId, refused: &mut Refused) {
+        let slot = &mut self.slots[port.index()];
+        self.waiting = self.waiting.without(port);
+        let Some((device, queue)) = slot.entrance() else { return };
+        let bytes = slot.batch.bytes();
+        // SAFETY: the slot holds the started device, and the queue is this worker's: switchboards are
+        // the only makers of workers, one for each number, and a device is on one switchboard.
+        let sent = unsafe { slot.batch.transmit(device, queue) };
+        let left = slot.batch.bytes();
+        self.counters[port.index()].sent(sent as u64, bytes - left);
+        refused.transmit[port.index()] += slot.batch.len() as u32;
+        slot.batch.free();
+    }
+}

@@ -1,0 +1,203 @@
+//! One frame in DPDK's hands: its fields, read and written without a call into C.
+
+use crate::Mempool;
+use core::ptr::NonNull;
+use dataplane_port::TagEdit;
+use dpdk_sys as sys;
+
+/// What the head of a chained frame has at least, if the frame is that long.
+const HEAD_MIN: u16 = 128;
+
+/// A frame. Owns it: dropping frees every segment.
+///
+/// `Option<Mbuf>` has the layout of a pointer, so an array of them is what `rx_burst` fills.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Mbuf(NonNull<sys::rte_mbuf>);
+
+// SAFETY: a frame has one owner and may change threads with it; pools take frames from any thread.
+unsafe impl Send for Mbuf {}
+
+impl Mbuf {
+    /// Takes a frame over.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is null, or a frame that nobody else will use or free.
+    pub(crate) unsafe fn from_raw(raw: *mut sys::rte_mbuf) -> Option<Self> {
+        NonNull::new(raw).map(Self)
+    }
+
+    /// Gives the frame away.
+    pub(crate) fn into_raw(self) -> *mut sys::rte_mbuf {
+        let raw = self.0.as_ptr();
+        core::mem::forget(self);
+        raw
+    }
+
+    /// A frame of `len` zero bytes.
+    pub(crate) fn zeroed(pool: &Mempool, len: u16) -> Option<Self> {
+        // SAFETY: the pool lives; what comes back is ours or null.
+        unsafe { Self::from_raw(sys::fs_pktmbuf_alloc_zeroed(pool.as_ptr(), len)) }
+    }
+
+    /// A copy that shares no byte with this frame.
+    pub(crate) fn copy(&self, pool: &Mempool) -> Option<Self> {
+        // SAFETY: both live; what comes back is ours or null.
+        unsafe { Self::from_raw(sys::rte_pktmbuf_copy(self.0.as_ptr(), pool.as_ptr(), 0, u32::MAX)) }
+    }
+
+    /// Bytes of the whole frame.
+    pub(crate) fn len(&self) -> u32 {
+        self.read(sys::fs_mbuf_offset::FS_MBUF_PKT_LEN)
+    }
+
+    /// The first segment.
+    pub(crate) fn head(&mut self) -> &mut [u8] {
+        let len = usize::from(self.head_len());
+        // SAFETY: `data_len` bytes from `buf_addr + data_off` are the segment's, initialised by
+        // whoever received or filled it, and the frame is ours for as long as it is borrowed.
+        unsafe { core::slice::from_raw_parts_mut(self.start(), len) }
+    }
+
+    /// The port that it came from, or (on the way to another worker's queue) goes to.
+    pub(crate) fn port(&self) -> u16 {
+        self.read(sys::fs_mbuf_offset::FS_MBUF_PORT)
+    }
+
+    pub(crate) fn set_port(&mut self, port: u16) {
+        self.write(sys::fs_mbuf_offset::FS_MBUF_PORT, port);
+    }
+
+    /// The device found the IPv4 header checksum to be right.
+    pub(crate) fn checksum_good(&self) -> bool {
+        self.flags() & sys::FS_RX_IP_CKSUM_MASK == sys::FS_RX_IP_CKSUM_GOOD
+    }
+
+    pub(crate) fn is_chained(&self) -> bool {
+        self.read::<u16>(sys::fs_mbuf_offset::FS_MBUF_NB_SEGS) != 1
+    }
+
+    /// Makes a frame that a device brought into one that the switch can work on: the port's number
+    /// in it, tags back in their place, the first 128 bytes together. `false` when that cannot be.
+    #[must_use]
+    pub(crate) fn admit(&mut self, port: u16) -> bool {
+        self.set_port(port);
+        let flags = self.flags();
+        let stripped = flags & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0;
+        if stripped && !self.restore_tags(flags) {
+            return false;
+        }
+        // SAFETY: the frame is ours.
+        !self.has_short_head() || unsafe { sys::fs_pktmbuf_gather(self.0.as_ptr(), HEAD_MIN) == 0 }
+    }
+
+    fn has_short_head(&self) -> bool {
+        self.is_chained() && self.head_len() < HEAD_MIN
+    }
+
+    /// Brings the first line of the head into the cache.
+    pub(crate) fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect but on the cache; SSE is part of the architecture.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.start().cast());
+        }
+    }
+
+    /// Makes a received frame into one that can be sent as it is: what the receiving device noted
+    /// would be taken for orders by the sending one (a tag inserted twice).
+    pub(crate) fn forget_offloads(&mut self) {
+        let kept = self.flags() & sys::FS_MBUF_KEEP_FLAGS;
+        self.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, kept);
+        self.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 0_u16);
+    }
+
+    /// Makes one segment of all; `false` when they do not fit.
+    pub(crate) fn linearize(&mut self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { sys::fs_pktmbuf_linearize(self.0.as_ptr()) == 0 }
+    }
+
+    /// Changes the outer tag, moving the twelve bytes of addresses. A frame too short for that
+    /// stays as it is. `false` when there is no room in front.
+    pub(crate) fn edit(&mut self, edit: TagEdit) -> bool {
+        match edit {
+            TagEdit::None => true,
+            TagEdit::Push(tci) => self.push_tag([0x81, 0x00], tci),
+            TagEdit::Pop => {
+                if self.head_len() >= 18 {
+                    self.head().copy_within(0..12, 4);
+                    self.shift(4);
+                }
+                true
+            }
+        }
+    }
+
+    fn push_tag(&mut self, tpid: [u8; 2], tci: u16) -> bool {
+        if self.head_len() < 14 {
+            return true;
+        }
+        if self.read::<u16>(sys::fs_mbuf_offset::FS_MBUF_DATA_OFF) < 4 {
+            return false;
+        }
+        self.shift(-4);
+        let head = self.head();
+        head.copy_within(4..16, 0);
+        head[12..14].copy_from_slice(&tpid);
+        head[14..16].copy_from_slice(&tci.to_be_bytes());
+        true
+    }
+
+    #[cold]
+    fn restore_tags(&mut self, flags: u64) -> bool {
+        let inner = self.read(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI);
+        let outer = self.read(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI_OUTER);
+        self.push_tag([0x81, 0x00], inner)
+            && (flags & sys::FS_RX_QINQ_STRIPPED == 0 || self.push_tag([0x88, 0xa8], outer))
+    }
+
+    /// Moves the frame's beginning by `by` bytes. The caller has looked that there is room.
+    fn shift(&mut self, by: i16) {
+        let offset: u16 = self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_OFF);
+        self.write(sys::fs_mbuf_offset::FS_MBUF_DATA_OFF, offset.wrapping_add_signed(by));
+        let head = self.head_len();
+        self.write(sys::fs_mbuf_offset::FS_MBUF_DATA_LEN, head.wrapping_add_signed(-by));
+        let len = self.len();
+        self.write(sys::fs_mbuf_offset::FS_MBUF_PKT_LEN, len.wrapping_add_signed(-i32::from(by)));
+    }
+
+    fn head_len(&self) -> u16 {
+        self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_LEN)
+    }
+
+    fn flags(&self) -> u64 {
+        self.read(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS)
+    }
+
+    fn start(&self) -> *mut u8 {
+        let offset: u16 = self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_OFF);
+        let buffer: *mut u8 = self.read(sys::fs_mbuf_offset::FS_MBUF_BUF_ADDR);
+        buffer.wrapping_add(usize::from(offset))
+    }
+
+    fn read<T: Copy>(&self, offset: u32) -> T {
+        // SAFETY: the offsets are the compiler's own, of members that have type `T` and are aligned;
+        // the frame is ours.
+        unsafe { self.0.as_ptr().byte_add(offset as usize).cast::<T>().read() }
+    }
+
+    fn write<T: Copy>(&mut self, offset: u32, value: T) {
+        // SAFETY: as in `read`.
+        unsafe { self.0.as_ptr().byte_add(offset as usize).cast::<T>().write(value) }
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        // SAFETY: the frame is ours, and nobody has it after this.
+        unsafe { sys::fs_pktmbuf_free(self.0.as_ptr()) };
+    }
+}

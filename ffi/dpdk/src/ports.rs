@@ -1,0 +1,275 @@
+//! One worker's queues on all ports.
+
+use crate::batch::Batch;
+use crate::control::Command;
+use crate::counters::WorkerCounters;
+use crate::exits::{Exits, Refusal};
+use crate::mbuf::Mbuf;
+use crate::{Eal, Mempool};
+use core::fmt;
+use core::mem;
+use dataplane_port::{BURST, EMIT_MAX, Flood, Head, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dpdk_sys as sys;
+use rtrb::{Consumer, Producer};
+use std::sync::Arc;
+
+/// Relayed frames that one [`Ports::flush`] takes from each worker at most.
+const RELAY_MAX: usize = 256;
+
+/// One worker's queues on all ports of a [`crate::switchboard`]; made for its lcore and never shared.
+///
+/// A port belongs to the worker of number `port % workers`. Where the device has a queue for each
+/// worker, everyone receives and sends on his own; else only the owner does, and the others hand him
+/// what they want to send, which he does in his `flush`.
+pub struct DpdkPorts {
+    pub(crate) worker: WorkerId,
+    pub(crate) burst: [Option<Mbuf>; BURST],
+    pub(crate) received: usize,
+    pub(crate) handed: bool,
+    pub(crate) spent: Batch<BURST>,
+    pub(crate) exits: Exits,
+    /// Frames for other workers, and from them; none to oneself.
+    pub(crate) hand_out: Vec<Option<Producer<Mbuf>>>,
+    pub(crate) hand_in: Vec<Consumer<Mbuf>>,
+    pub(crate) next_hand: usize,
+    /// Frames that other workers want sent on queues of this one.
+    pub(crate) relay_in: Vec<Consumer<Mbuf>>,
+    pub(crate) relayed: usize,
+    pub(crate) commands: Consumer<Command>,
+    /// Refused between two dispatches.
+    pub(crate) pending: Refused,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) pool: Arc<Mempool>,
+    pub(crate) eal: Eal,
+}
+
+impl fmt::Debug for DpdkPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DpdkPorts").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// A frame that outlives its burst. Dropping it frees it.
+#[derive(Debug)]
+pub struct HeldFrame {
+    frame: Mbuf,
+    /// The frame's pool lives as long as DPDK does.
+    _eal: Eal,
+}
+
+impl DpdkPorts {
+    /// Frames sent for other workers since the last call: a worker that naps when it has nothing to
+    /// do must not count these turns as empty.
+    pub fn take_relayed(&mut self) -> usize {
+        mem::take(&mut self.relayed)
+    }
+
+    /// Frees what a burst has left behind that was never dispatched.
+    fn abandon(&mut self) {
+        for frame in &mut self.burst[..self.received] {
+            *frame = None;
+        }
+        self.received = 0;
+    }
+
+    fn flood(&mut self, flood: Flood, original: Mbuf, refused: &mut Refused) {
+        let plain = flood.plain.iter().map(|port| (port, TagEdit::None));
+        let edited = flood.edited.iter().map(|port| (port, flood.edit));
+        let mut exits = plain.chain(edited).peekable();
+        while let Some((port, edit)) = exits.next() {
+            if exits.peek().is_none() {
+                let sent = self.put_edited(port, edit, original, refused);
+                return sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+            }
+            // The last port gets the frame itself, the others copies: devices may read a frame long
+            // after it was sent, and some find its bytes by its address alone, so none is shared.
+            let copy = original.copy(&self.pool).ok_or(Refusal::NoBuffer);
+            let sent = copy.and_then(|copy| self.put_edited(port, edit, copy, refused));
+            sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+        }
+        self.free(original);
+    }
+
+    /// Sends a frame; without room for a tag in front, a copy of it.
+    fn put_edited(
+        &mut self,
+        to: PortId,
+        edit: TagEdit,
+        mut frame: Mbuf,
+        refused: &mut Refused,
+    ) -> Result<(), Refusal> {
+        if !frame.edit(edit) {
+            frame = frame.copy(&self.pool).ok_or(Refusal::NoBuffer)?;
+            frame.edit(edit).then_some(()).ok_or(Refusal::NoBuffer)?;
+        }
+        self.exits.put(to, frame, refused)
+    }
+
+    fn hand_frame(&mut self, to: WorkerId, frame: Mbuf) -> bool {
+        let ring = self.hand_out.get_mut(to.index()).and_then(Option::as_mut);
+        ring.is_some_and(|ring| ring.push(frame).is_ok())
+    }
+
+    fn free(&mut self, frame: Mbuf) {
+        if self.spent.is_full() {
+            self.spent.free();
+        }
+        self.spent.push(frame);
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.pop() {
+            match command {
+                Command::Attach(port, device) => self.exits.attach(port, device),
+                Command::Detach(port) => self.exits.detach(port, &mut self.pending),
+            }
+        }
+    }
+
+    fn relay(&mut self, refused: &mut Refused) {
+        for ring in &mut self.relay_in {
+            for _ in 0..RELAY_MAX {
+                let Ok(frame) = ring.pop() else { break };
+                let to = PortId(frame.port() as u8);
+                // A port that was attached anew may have moved to another queue; never back into a ring.
+                let ours = self.exits.slot(to).is_some_and(|slot| slot.entrance().is_some());
+                let sent = if ours { self.exits.put(to, frame, refused) } else { Err(Refusal::NoPort) };
+                sent.unwrap_or_else(|refusal| refusal.count(to, refused));
+                self.relayed += 1;
+            }
+        }
+    }
+}
+
+impl Ports for DpdkPorts {
+    type Buffer = HeldFrame;
+
+    fn receive(&mut self, from: PortId) -> usize {
+        self.abandon();
+        let Some((device, queue)) = self.exits.slot(from).and_then(|slot| slot.entrance()) else { return 0 };
+        let room = self.burst.as_mut_ptr().cast::<*mut sys::rte_mbuf>();
+        // SAFETY: the burst has room for BURST pointers, all of them `None` now, and a pointer of ours
+        // is a valid `Some`. The slot holds the started device; the queue is this worker's (`Exits`).
+        let n = usize::from(unsafe { sys::fs_eth_rx_burst(device, queue, room, BURST as u16) });
+        self.received = n;
+        self.handed = false;
+        if n == 0 {
+            return 0;
+        }
+        let mut bytes = 0;
+        for slot in &mut self.burst[..n] {
+            let Some(frame) = slot else { continue };
+            if frame.admit(u16::from(from.0)) {
+                bytes += u64::from(frame.len());
+                frame.prefetch();
+            } else {
+                // Seen as an empty head: a runt.
+                *slot = None;
+            }
+        }
+        self.counters[from.index()].received(n as u64, bytes);
+        n
+    }
+
+    fn receive_handed(&mut self) -> usize {
+        self.abandon();
+        self.handed = true;
+        let rings = self.hand_in.len();
+        for i in 0..rings {
+            let ring = &mut self.hand_in[(self.next_hand + i) % rings];
+            while self.received < BURST
+                && let Ok(frame) = ring.pop()
+            {
+                frame.prefetch();
+                self.burst[self.received] = Some(frame);
+                self.received += 1;
+            }
+        }
+        self.next_hand = self.next_hand.wrapping_add(1);
+        self.received
+    }
+
+    fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
+        let handed = self.handed;
+        for (head, frame) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
+            *head = match frame {
+                None => Head::default(),
+                Some(frame) => Head {
+                    len: frame.len(),
+                    port: PortId(frame.port() as u8),
+                    handed,
+                    checksum_good: frame.checksum_good(),
+                    data: frame.head(),
+                },
+            };
+        }
+        self.received
+    }
+
+    fn keep(&mut self, frame: usize) -> Option<HeldFrame> {
+        let frame = self.burst[..self.received].get_mut(frame)?.take()?;
+        Some(HeldFrame { frame, _eal: self.eal.clone() })
+    }
+
+    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
+        for (index, verdict) in verdicts.iter().enumerate().take(self.received) {
+            let Some(frame) = self.burst[index].take() else { continue };
+            match *verdict {
+                Verdict::Forward(port) | Verdict::Reply(port) => {
+                    let sent = self.exits.put(port, frame, refused);
+                    sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+                }
+                Verdict::Flood(flood) => self.flood(flood, frame, refused),
+                Verdict::Hand(to) => refused.hand += u32::from(!self.hand_frame(to, frame)),
+                Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => {
+                    self.free(frame)
+                }
+            }
+        }
+        self.received = 0;
+        self.exits.push_out_all(refused);
+        self.spent.free();
+    }
+
+    fn bytes<'b>(&self, buffer: &'b mut HeldFrame) -> &'b mut [u8] {
+        buffer.frame.head()
+    }
+
+    fn send(&mut self, to: PortId, edit: TagEdit, buffer: HeldFrame) -> bool {
+        let mut refused = mem::take(&mut self.pending);
+        let sent = self.put_edited(to, edit, buffer.frame, &mut refused);
+        self.pending = refused;
+        sent.is_ok()
+    }
+
+    fn hand(&mut self, to: WorkerId, buffer: HeldFrame) -> bool {
+        self.hand_frame(to, buffer.frame)
+    }
+
+    fn emit(&mut self, to: PortId, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        if len > EMIT_MAX {
+            return false;
+        }
+        let Some(mut frame) = Mbuf::zeroed(&self.pool, len as u16) else { return false };
+        fill(frame.head());
+        self.exits.put(to, frame, &mut self.pending).is_ok()
+    }
+
+    fn flush(&mut self, refused: &mut Refused) {
+        self.obey();
+        self.relay(refused);
+        self.exits.push_out_all(refused);
+        add(refused, &mut self.pending);
+    }
+}
+
+/// Moves counts from one to the other.
+fn add(to: &mut Refused, from: &mut Refused) {
+    let from = mem::take(from);
+    for (to, from) in to.transmit.iter_mut().zip(from.transmit) {
+        *to += from;
+    }
+    to.hand += from.hand;
+    to.no_buffer += from.no_buffer;
+    to.no_port += from.no_port;
+}
