@@ -3,8 +3,10 @@
 use crate::DpdkError;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use dpdk_sys as sys;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -90,8 +92,12 @@ impl Eal {
     pub fn shutdown(self) -> Result<(), Self> {
         let token = Arc::try_unwrap(self.token).map_err(|token| Self { token });
         token.map(|()| {
+            // SAFETY: a string of DPDK's that stays.
+            let folder = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
             // SAFETY: the last handle is gone, so no pool, device or buffer of ours is left.
             unsafe { sys::rte_eal_cleanup() };
+            // DPDK leaves its folder behind; one that something lies in is not ours to remove.
+            drop(std::fs::remove_dir(Path::new(OsStr::from_bytes(folder.to_bytes()))));
         })
     }
 }

@@ -3,6 +3,7 @@
 //! One test, because a process starts DPDK once and the harness runs tests as threads of one
 //! process. Its parts are functions that leave the pool as they found it; a failure names the part
 //! by its line. `net_ring` devices are loops: what is sent on a queue is received on it.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use dataplane_port::{
     BURST, Flood, Head, PortId, PortSet, Ports, Refused, SlotId, TagEdit, Verdict, WorkerId,
