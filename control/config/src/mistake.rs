@@ -1,7 +1,7 @@
 //! What can be wrong with a file, and what to do about it.
 
 use core::fmt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A mistake: the file is not used.
@@ -63,7 +63,7 @@ impl core::error::Error for ConfigError {}
 impl core::error::Error for ConfigErrors {}
 
 /// A finding as a program reads it (`check --output json`, the answer to `reload`).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// Where.
     pub path: String,
@@ -71,9 +71,16 @@ pub struct Finding {
     pub line: u32,
     /// What is wrong.
     pub problem: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What to do; absent in a warning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.problem)?;
+        self.remedy.iter().try_for_each(|remedy| write!(f, "; {remedy}"))
+    }
 }
 
 impl From<&ConfigError> for Finding {

@@ -1,0 +1,20 @@
+//! What the switch shows.
+//!
+//! [`View`] is the one model behind every output: tables, JSON, and later the console, SNMP and
+//! metrics. [`Request`] and [`Answer`] are how it is asked for, a line of JSON each way on the local
+//! socket [`SOCKET`].
+
+mod client;
+mod model;
+mod protocol;
+
+pub use client::{AskError, ask};
+pub use control_config::Finding;
+pub use model::{
+    AffinityRow, AlarmRow, BridgeRow, ClusterRow, DataPath, DropRow, FlowRow, Membership, PortRow, Rate,
+    RouterRow, ServerRow, ServerState, ServiceRow, ServiceWeight, Shown, Traffic, VersionRow, View,
+    WorkerRow,
+};
+pub use protocol::{
+    Answer, FLOWS_MAX, Finding, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET, What,
+};

@@ -1,0 +1,134 @@
+//! Questions and answers on the local socket.
+
+use crate::Shown;
+use control_config::Finding;
+use core::net::IpAddr;
+use serde::{Deserialize, Serialize};
+
+/// The socket's name in the runtime directory.
+pub const SOCKET: &str = "flowctl.sock";
+
+/// The longest request, its line end included.
+pub const REQUEST_MAX: usize = 64 * 1024;
+
+/// The most flows that one request lists.
+pub const FLOWS_MAX: u32 = 100_000;
+
+/// What can be asked, as one line: `{"show":"clusters"}`, `"reload"`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Show something. Changes nothing.
+    Show(What),
+    /// Read the configuration again and apply what differs.
+    Reload,
+}
+
+/// What can be shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum What {
+    /// Clusters and their services.
+    Clusters,
+    /// Servers.
+    Servers,
+    /// Flows.
+    Flows(FlowQuery),
+    /// Ports.
+    Ports,
+    /// Workers.
+    Workers,
+    /// Drops by reason.
+    Drops,
+    /// Routers.
+    Routers,
+    /// Learned addresses.
+    Bridge,
+    /// Alarms.
+    Alarms,
+    /// Versions and what is in force.
+    Version,
+}
+
+/// Which flows to show.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowQuery {
+    /// Of the cluster of this name.
+    pub cluster: Option<String>,
+    /// Bound to the server of this name.
+    pub server: Option<String>,
+    /// From this client.
+    pub client: Option<IpAddr>,
+    /// At most this many, at most [`FLOWS_MAX`]; 0: 100.
+    pub limit: u32,
+}
+
+/// The answer, as one line: `{"shown":{..}}`, `{"reloaded":{..}}` or `{"refused":{..}}`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// What was asked for.
+    Shown(Box<Shown>),
+    /// The configuration has been read again and is in force.
+    Reloaded(Reloaded),
+    /// Nothing was done.
+    Refused(Refusal),
+}
+
+/// What a reload did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The number of the plan in force.
+    pub plan: u64,
+    /// What was changed, a line each; empty: nothing differed.
+    pub changes: Vec<String>,
+    /// What works and should be known.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Which kind of reason.
+    pub kind: RefusalKind,
+    /// The reason in words.
+    pub message: String,
+    /// A file's mistakes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Finding>,
+    /// What differs and needs a restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+}
+
+/// Kinds of refusals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The request was not understood.
+    BadRequest,
+    /// A name that nothing has.
+    UnknownName,
+    /// The data path is not there.
+    DataPathDown,
+    /// The data path did not answer in time.
+    Timeout,
+    /// Too many clients at once.
+    Busy,
+    /// The file cannot be read.
+    Unreadable,
+    /// The file has mistakes; the old configuration stays in force.
+    Mistakes,
+    /// The change needs a restart; the old configuration stays in force.
+    NeedsRestart,
+    /// The data path refused the plan; the old one stays in force.
+    PlanRefused,
+}
+
+impl Refusal {
+    /// A refusal in words alone.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), mistakes: Vec::new(), changes: Vec::new() }
+    }
+}
