@@ -16,5 +16,5 @@ pub use model::{
     WorkerRow,
 };
 pub use protocol::{
-    Answer, FLOWS_MAX, Finding, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET, What,
+    Answer, FLOWS_MAX, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET, What,
 };
