@@ -9,6 +9,7 @@ use crate::process::Process;
 use crate::raw::{Memory, Tap};
 use crate::switch::Switch;
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,8 @@ pub struct Topology {
     pub bridge: bool,
     /// Servers check their IPv6 addresses for duplicates before they use them.
     pub address_check: bool,
+    /// Servers have no addresses until [`Lab::address_server`].
+    pub boot_later: bool,
     /// nginx on every server.
     pub http: bool,
     /// A file of 200 MB on every server.
@@ -65,6 +68,7 @@ impl Default for Topology {
             neighbours: 0,
             bridge: false,
             address_check: false,
+            boot_later: false,
             http: true,
             download: false,
         }
@@ -156,7 +160,7 @@ impl Lab {
         lab.servers.iter().try_for_each(|server| quiet(&server.ns, topology.address_check))?;
         lab.link()?;
         lab.address_routers()?;
-        for server in &lab.servers {
+        for server in lab.servers.iter().filter(|_| !topology.boot_later) {
             lab.address_server(server, topology.address_check)?;
         }
         for host in lab.neighbours.iter().chain(&lab.bystander) {
@@ -261,7 +265,16 @@ impl Lab {
     ///
     /// When it does not end by itself, or leaves a process behind.
     pub fn stop(&self) -> Result<()> {
-        self.lock_switch().take().map_or(Ok(()), Switch::stop)
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// Ends the switch by a signal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stop`].
+    pub fn stop_by(&self, signal: Signal) -> Result<()> {
+        self.lock_switch().take().map_or(Ok(()), |switch| switch.stop(signal))
     }
 
     /// Opens a host's interface for whole frames.

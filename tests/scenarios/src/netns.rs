@@ -105,6 +105,15 @@ impl Namespace {
         })
     }
 
+    /// No process runs in it.
+    ///
+    /// # Errors
+    ///
+    /// When `ip` does not say.
+    pub fn is_idle(&self) -> Result<bool> {
+        Ok(run(Command::new("ip").args(["netns", "pids", &self.name]))?.trim().is_empty())
+    }
+
     /// A counter of the namespace from `/proc/net/snmp` or `/proc/net/netstat`, such as
     /// (`Tcp`, `OutRsts`).
     ///

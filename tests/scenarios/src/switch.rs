@@ -5,6 +5,7 @@ use crate::netns::{Namespace, run};
 use crate::process::{Process, alive};
 use crate::wait;
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,47 @@ impl Switch {
         serde_json::from_str(&text).with_context(|| format!("show {what} is no JSON: {text}"))
     }
 
+    /// How many frames were dropped for a reason so far.
+    ///
+    /// # Errors
+    ///
+    /// When the switch does not say.
+    pub fn drops(&self, reason: &str) -> Result<u64> {
+        let drops = self.show("drops")?;
+        Ok(rows(&drops)
+            .find(|row| row["reason"] == reason)
+            .and_then(|row| row["frames"].as_u64())
+            .unwrap_or_default())
+    }
+
+    /// The flows there are: client, its port, server.
+    ///
+    /// # Errors
+    ///
+    /// When the switch does not say.
+    pub fn flows(&self) -> Result<Vec<(String, u64, String)>> {
+        let flows = self.show("flows")?;
+        Ok(rows(&flows)
+            .map(|row| {
+                let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+                (text("client"), row["client_port"].as_u64().unwrap_or_default(), text("server"))
+            })
+            .collect())
+    }
+
+    /// A port's interface is there and in use.
+    ///
+    /// # Errors
+    ///
+    /// When the switch does not say.
+    pub fn port_attached(&self, name: &str) -> Result<bool> {
+        let ports = self.show("ports")?;
+        rows(&ports)
+            .find(|row| row["name"] == name)
+            .and_then(|row| row["attached"].as_bool())
+            .with_context(|| format!("no port {name} in {ports}"))
+    }
+
     /// Writes another configuration and has it loaded.
     ///
     /// # Errors
@@ -131,15 +173,15 @@ impl Switch {
         Ok(text.trim().parse()?)
     }
 
-    /// Ends it by SIGTERM.
+    /// Ends it by a signal.
     ///
     /// # Errors
     ///
     /// When it takes more than 10 s, ends with another status than 0, or leaves a process behind.
-    pub fn stop(mut self) -> Result<()> {
+    pub fn stop(mut self, signal: Signal) -> Result<()> {
         let children = [self.data_path(), self.control()];
         ensure!(self.process.is_running(), "the switch had ended before:\n{}", self.log_tail());
-        self.process.signal(nix::sys::signal::Signal::SIGTERM);
+        self.process.signal(signal);
         let status = self.process.wait(Duration::from_secs(10))?;
         ensure!(status.success(), "the switch ended with {status}:\n{}", self.log_tail());
         for pid in children.into_iter().flatten() {
@@ -174,6 +216,15 @@ impl Switch {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
+}
+
+/// The rows of what `show` prints: the list itself, or the one list in it.
+fn rows(shown: &Value) -> impl Iterator<Item = &Value> {
+    shown
+        .as_array()
+        .or_else(|| shown.as_object().and_then(|o| o.values().find_map(Value::as_array)))
+        .into_iter()
+        .flatten()
 }
 
 /// Where a program of the product is.

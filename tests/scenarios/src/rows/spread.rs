@@ -2,7 +2,8 @@
 
 use crate::SwitchConfig;
 use crate::http::Connection;
-use crate::lab::{CLIENT, Lab, Topology, VIP};
+use crate::lab::{Lab, Topology, VIP};
+use crate::netns::Namespace;
 use crate::runner::Scenario;
 use crate::stats::{Random, chi_square_p};
 use anyhow::{Context, Result, ensure};
@@ -74,14 +75,21 @@ fn in_turn(lab: &Lab, config: &SwitchConfig, weights: &[u64]) -> Result<String> 
     check_turns(&counts, weights, 600, u64::from(config.workers))
 }
 
-/// Who answered how many of `requests` requests by curl.
+/// Who answered how many of the client's requests by curl.
 pub(super) fn fetch_by_curl(lab: &Lab, vip: IpAddr, requests: u32) -> Result<BTreeMap<String, u64>> {
-    let host = if vip.is_ipv6() { format!("[{vip}]") } else { vip.to_string() };
-    let url = format!("http://{host}/#[1-{requests}]");
-    // A second name for the same page: curl then counts through it, and -g keeps off the address's brackets.
-    let url =
-        if vip.is_ipv6() { format!("http://\\[{vip}\\]/?[1-{requests}]") } else { url.replace('#', "?") };
-    let text = lab.client.run("curl", &["-sS", "--max-time", "20", "-H", "Connection: close", &url])?;
+    fetch_by_curl_from(&lab.client, vip, requests)
+}
+
+/// The same from any host: each request on a connection of its own.
+pub(super) fn fetch_by_curl_from(
+    from: &Namespace,
+    vip: IpAddr,
+    requests: u32,
+) -> Result<BTreeMap<String, u64>> {
+    // curl counts through what is in brackets, so those of an address are escaped.
+    let host = if vip.is_ipv6() { format!("\\[{vip}\\]") } else { vip.to_string() };
+    let url = format!("http://{host}/?[1-{requests}]");
+    let text = from.run("curl", &["-sS", "--max-time", "20", "-H", "Connection: close", &url])?;
     let mut counts = BTreeMap::new();
     for name in text.lines() {
         *counts.entry(name.to_owned()).or_default() += 1;
@@ -120,7 +128,6 @@ fn by_hash(lab: &Lab, config: &SwitchConfig, weights: &[u64]) -> Result<String> 
         let port = 1024 + u16::try_from(random.below(60_000))?;
         clients.push((Ipv4Addr::new(10, 2, high, low), port).into());
     }
-    debug_assert_ne!(IpAddr::from(CLIENT.v4), clients[0].ip());
     let to: SocketAddr = (VIP.v4, 80).into();
     let answers: Vec<Result<Vec<String>>> = lab.client.enter(|| {
         std::thread::scope(|scope| {

@@ -1,0 +1,84 @@
+//! Row k: what is open stays where it is, whatever the operator changes.
+
+use crate::http::Connection;
+use crate::lab::{Lab, Topology, VIP};
+use crate::runner::Scenario;
+use anyhow::{Context, Result, bail, ensure};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
+    row: "k",
+    name: "10,000 open flows while weights and configuration change (FS-33, FS-7)",
+    needs: &[],
+    topology: Topology::default,
+    story: steady,
+}];
+
+const FLOWS: usize = 10_000;
+const THREADS: usize = 4;
+
+fn steady(lab: &Lab) -> Result<String> {
+    lab.start(&lab.config().workers(2))?;
+    let to: SocketAddr = (VIP.v4, 80).into();
+    let mut flows: Vec<(Connection, String)> = in_parts(lab, (0..FLOWS).collect(), |_| {
+        let mut connection = Connection::open(None, to)?;
+        let server = connection.get("/")?.server;
+        Ok((connection, server))
+    })
+    .context("open the flows")?;
+
+    let start = Instant::now();
+    let changes = [
+        lab.config().workers(2).weights(&[9, 1, 1]),
+        lab.config().workers(2).weights(&[1, 0, 9]),
+        lab.config().workers(2).chooser("round-robin"),
+        lab.config().workers(2).service("alternative", "tcp", "8000-8100", "least-connections"),
+        lab.config().workers(2).admin("s2", "drain"),
+        lab.config().workers(2).weights(&[3, 2, 1]),
+    ];
+    let count = changes.len();
+    for (n, change) in changes.iter().enumerate() {
+        lab.switch().reload(change).with_context(|| format!("change {n}"))?;
+        // Every flow is used after every change: none is answered by another server, none breaks.
+        flows = in_parts(lab, flows, |(mut connection, server)| {
+            let now =
+                connection.get("/").with_context(|| format!("a flow of {server} after change {n}"))?.server;
+            if now != server {
+                bail!("a flow moved from {server} to {now} after change {n}");
+            }
+            Ok((connection, server))
+        })?;
+    }
+    ensure!(flows.len() == FLOWS, "{} of {FLOWS} flows left", flows.len());
+    Ok(format!(
+        "{FLOWS} flows, {count} changes, {} requests in {:.1} s",
+        FLOWS * count,
+        start.elapsed().as_secs_f64()
+    ))
+}
+
+/// Does `job` with every item on several threads of the client.
+fn in_parts<A: Send, B: Send>(
+    lab: &Lab,
+    items: Vec<A>,
+    job: impl Fn(A) -> Result<B> + Sync,
+) -> Result<Vec<B>> {
+    let part = items.len().div_ceil(THREADS);
+    let mut items = items.into_iter();
+    let parts: Vec<Vec<A>> = (0..THREADS).map(|_| items.by_ref().take(part).collect()).collect();
+    let job = &job;
+    lab.client.enter(|| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .into_iter()
+                .map(|p| scope.spawn(move || p.into_iter().map(job).collect::<Result<Vec<B>>>()))
+                .collect();
+            let mut all = Vec::new();
+            for thread in threads {
+                all.extend(thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))?);
+            }
+            Ok(all)
+        })
+    })
+}
