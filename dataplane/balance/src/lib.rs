@@ -93,6 +93,11 @@ impl Balancer {
         self.maglev.choose(if by_client { choice.by_client } else { choice.by_flow }, nth, allowed)
     }
 
+    /// How many servers it chooses among.
+    pub fn servers(&self) -> u32 {
+        self.maglev.servers()
+    }
+
     /// Whether flows of one client must go to one server, so one worker must own them all.
     pub fn is_by_client(&self) -> bool {
         matches!(self.chooser, Chooser::SourceAffinity)

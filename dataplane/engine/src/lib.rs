@@ -1,1 +1,35 @@
-//! classify, look up, choose, rewrite: a verdict for each frame.
+//! Classify, look up, choose, rewrite: a [`Verdict`](dataplane_port::Verdict) for each frame.
+//!
+//! One call of [`Engine::process`] takes a burst through three stages, straight on:
+//!
+//! 1. *classify*: one pass over the headers, what the frame is, its flow key, a prefetch;
+//! 2. *look up*: the first candidate line of every flow, while the others are on their way;
+//! 3. *decide*: steer (inbound), observe (outbound), answer (ARP, ND) or bridge.
+//!
+//! Nothing here reads a clock, draws a number, allocates, waits or knows what device it runs on.
+//! What a frame can cause beside its own verdict goes into the [`Outbox`].
+
+mod announce;
+mod bridge;
+mod classify;
+mod counters;
+mod engine;
+mod fragment;
+mod icmp;
+mod limit;
+mod neighbour;
+mod observe;
+mod outbox;
+mod refuse;
+mod steer;
+mod tables;
+mod tcp;
+
+pub use counters::{ClusterCounters, Counter, Counters, SERVICES_COUNTED, TargetCounters};
+pub use engine::{Engine, Settings};
+pub use limit::Bucket;
+pub use outbox::{Event, OWN_FRAME_MAX, Outbox, OwnFrame, Release};
+pub use tables::{
+    ClusterTable, Inputs, LearnedStation, PortTable, ServiceTable, Station, Stations, Tables, TargetTable,
+    VlanTable, address_words,
+};

@@ -1,0 +1,152 @@
+//! What a worker counts.
+//!
+//! One writer: the worker, with a relaxed load and store (one plain `add`, no lock prefix). Anybody
+//! may read. Counters only rise, but for the gauges, which are stored.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
+use dataplane_port::DropReason;
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`.
+    #[inline(always)]
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// Replaces the number (gauges).
+    pub fn put(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[inline]
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of one server: one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct TargetCounters {
+    /// Frames to it.
+    pub in_frames: Counter,
+    /// Bytes to it.
+    pub in_bytes: Counter,
+    /// Frames from it.
+    pub out_frames: Counter,
+    /// Bytes from it.
+    pub out_bytes: Counter,
+    /// Flows that were bound to it.
+    pub flows_new: Counter,
+    /// Gauge: open flows.
+    pub flows_open: Counter,
+}
+
+/// Services of a cluster that are counted on their own; further ones count with the last.
+pub const SERVICES_COUNTED: usize = 8;
+
+/// Counters of one cluster.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ClusterCounters {
+    /// New flows from outside.
+    pub flows_new: Counter,
+    /// Flows its servers opened.
+    pub flows_server: Counter,
+    /// Packets placed by hash alone.
+    pub hashed: Counter,
+    /// Questions for the VIP answered.
+    pub answered: Counter,
+    /// New flows by service.
+    pub services: [Counter; SERVICES_COUNTED],
+}
+
+/// All counters of one worker. Sized at start; 360 KiB.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Counters {
+    /// Drops, by [`DropReason`].
+    drops: Box<[Counter]>,
+    targets: Box<[TargetCounters]>,
+    clusters: Box<[ClusterCounters]>,
+    /// Frames taken.
+    pub frames: Counter,
+    /// Bursts with at least one frame.
+    pub bursts: Counter,
+    /// Turns without any.
+    pub idle: Counter,
+    /// Frames handed to other workers.
+    pub handed: Counter,
+    /// Frames sent, copies and own ones included.
+    pub sent: Counter,
+    /// Frames of our own that were sent.
+    pub emitted: Counter,
+    /// Frames taken in or answered.
+    pub consumed: Counter,
+    /// Frames punted.
+    pub punted: Counter,
+    /// Gauge: flow entries in use.
+    pub flows: Counter,
+    /// Gauge: flow entries there is room for.
+    pub flows_max: Counter,
+    /// Gauge: entries that made room for others.
+    pub evicted: Counter,
+    /// Gauge: fragments held.
+    pub held: Counter,
+    /// Gauge: the plan the worker goes by.
+    pub epoch: Counter,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            drops: core::iter::repeat_with(Counter::default).take(DropReason::COUNT).collect(),
+            targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
+            clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
+            frames: Counter::default(),
+            bursts: Counter::default(),
+            idle: Counter::default(),
+            handed: Counter::default(),
+            sent: Counter::default(),
+            emitted: Counter::default(),
+            consumed: Counter::default(),
+            punted: Counter::default(),
+            flows: Counter::default(),
+            flows_max: Counter::default(),
+            evicted: Counter::default(),
+            held: Counter::default(),
+            epoch: Counter::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts dropped frames.
+    #[inline]
+    pub fn drop(&self, reason: DropReason, frames: u64) {
+        self.drops[reason as usize].add(frames);
+    }
+
+    /// Frames dropped for a reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].read()
+    }
+
+    /// A server's counters.
+    #[inline(always)]
+    pub fn target(&self, id: TargetId) -> &TargetCounters {
+        &self.targets[id.index() & (TARGETS_MAX - 1)]
+    }
+
+    /// A cluster's counters.
+    #[inline(always)]
+    pub fn cluster(&self, id: ClusterId) -> &ClusterCounters {
+        &self.clusters[usize::from(id.0) & (CLUSTERS_MAX - 1)]
+    }
+}

@@ -1,0 +1,289 @@
+//! The engine of one worker.
+
+use crate::announce::Announcer;
+use crate::bridge::Learner;
+use crate::classify::{Meta, Way, classify, sides};
+use crate::fragment::Held;
+use crate::limit::{Bucket, SenderLimit};
+use crate::neighbour::Askers;
+use crate::{Counters, Outbox, Tables};
+use dataplane_cpu::NoMemory;
+use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, Shard, Slot, TargetId};
+use dataplane_message::FlowFilter;
+use dataplane_port::{BURST, Head, PORTS_MAX, Verdict, WorkerId};
+use std::sync::Arc;
+
+/// What an engine is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Its worker.
+    pub worker: WorkerId,
+    /// How many workers there are.
+    pub workers: u8,
+    /// Flows of this worker's shard.
+    pub flows_max: usize,
+    /// Datagrams whose fragments are under way.
+    pub datagrams_max: usize,
+    /// Random: keys the hashes of tables, so nobody outside knows what collides.
+    pub table_seed: [u64; 2],
+}
+
+/// Questions for VIPs that are answered on one port: 10,000 a second (A1).
+const ANSWERS_PPS: u32 = 10_000;
+/// ... and for one sender: 1,000 a second (A1).
+const ANSWERS_SENDER_PPS: u16 = 1_000;
+/// Resets and unreachables for flows that have no server: 1,000 a second (FS-10a).
+const REFUSALS_PPS: u32 = 1_000;
+/// ICMP errors that one source may send to VIPs: 1,000 a second (F17).
+const ICMP_SENDER_PPS: u16 = 1_000;
+/// Round robin cursors; more services than that share.
+const CURSORS: usize = 4096;
+
+/// The packet path of one worker: its flows, and what it needs to decide about a burst.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) worker: WorkerId,
+    pub(crate) workers: u8,
+    pub(crate) table_key: HashKey,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) shard: Shard,
+    pub(crate) fragments: Fragments,
+    pub(crate) held: Held,
+    pub(crate) askers: Askers,
+    pub(crate) announcer: Announcer,
+    pub(crate) learner: Learner,
+    pub(crate) cursors: Box<[u32]>,
+    pub(crate) counters: Arc<[Counters]>,
+    pub(crate) outbox: Outbox,
+    pub(crate) storm: Box<[Bucket; PORTS_MAX]>,
+    pub(crate) answers: Box<[Bucket; PORTS_MAX]>,
+    pub(crate) answer_senders: SenderLimit,
+    pub(crate) icmp_senders: SenderLimit,
+    pub(crate) refusals: Bucket,
+    metas: Box<[Meta; BURST]>,
+    slots: Box<[Option<Slot>; BURST]>,
+    gauges_at: Instant,
+}
+
+impl Engine {
+    /// An engine with empty tables: it drops what comes until [`Self::swap`] gives it others.
+    /// `counters` are those of all workers; it writes its own.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] for the flow table.
+    pub fn new(settings: &Settings, counters: Arc<[Counters]>) -> Result<Self, NoMemory> {
+        Ok(Self {
+            worker: settings.worker,
+            workers: settings.workers.max(1),
+            table_key: HashKey::new(settings.table_seed),
+            tables: Arc::new(Tables::empty()),
+            shard: Shard::new(settings.flows_max)?,
+            fragments: Fragments::new(settings.datagrams_max),
+            held: Held::default(),
+            askers: Askers::default(),
+            announcer: Announcer::default(),
+            learner: Learner::default(),
+            cursors: vec![0; CURSORS].into_boxed_slice(),
+            counters,
+            outbox: Outbox::default(),
+            storm: Box::new([Bucket::new(0, 1); PORTS_MAX]),
+            answers: Box::new([Bucket::new(ANSWERS_PPS, ANSWERS_PPS / 10); PORTS_MAX]),
+            answer_senders: SenderLimit::new(ANSWERS_SENDER_PPS),
+            icmp_senders: SenderLimit::new(ICMP_SENDER_PPS),
+            refusals: Bucket::new(REFUSALS_PPS, REFUSALS_PPS / 10),
+            metas: Box::new([Meta::default(); BURST]),
+            slots: Box::new([None; BURST]),
+            gauges_at: Instant(0),
+        })
+    }
+
+    /// Takes new tables and gives the old ones back, to be freed by whoever made them. Flows stay.
+    pub fn swap(&mut self, tables: Arc<Tables>, now: Instant) -> Arc<Tables> {
+        for (bucket, (new, old)) in
+            self.storm.iter_mut().zip(tables.ports.iter().zip(self.tables.ports.iter()))
+        {
+            if new.storm_pps != old.storm_pps {
+                *bucket = Bucket::new(new.storm_pps, new.storm_pps.max(64));
+            }
+        }
+        if self.worker == WorkerId(0) {
+            self.announcer.tables_changed(&self.tables, &tables, now);
+        }
+        self.counters().epoch.put(tables.epoch);
+        core::mem::replace(&mut self.tables, tables)
+    }
+
+    /// What the engine wants done; to be carried out and emptied after every call of
+    /// [`Self::process`] and [`Self::tick`].
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// This worker's counters.
+    #[inline(always)]
+    pub fn counters(&self) -> &Counters {
+        &self.counters[self.worker.index()]
+    }
+
+    /// Decides about a burst. `heads` holds at most [`BURST`] frames; inbound frames that are steered
+    /// have their destination address overwritten, server frames are left alone but for the
+    /// exceptions of FS-11. Cost per frame is bounded whatever it holds.
+    pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) {
+        let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
+        self.shard.set_now(now);
+        self.classify(heads);
+        for (meta, slot) in self.metas.iter().zip(self.slots.iter_mut()).take(heads.len()) {
+            if matches!(meta.way, Way::Inbound | Way::Outbound) {
+                *slot = self.shard.find_first(meta.hash);
+            }
+        }
+        for (i, head) in heads.iter_mut().enumerate() {
+            let meta = self.metas[i];
+            verdicts[i] = self.decide(head, &meta, self.slots[i], now);
+            if let Verdict::Drop(reason) = verdicts[i] {
+                self.counters().drop(reason, 1);
+            }
+        }
+    }
+
+    fn classify(&mut self, heads: &[Head<'_>]) {
+        for (i, head) in heads.iter().enumerate() {
+            let meta = &mut self.metas[i];
+            classify(head, &self.tables, &self.table_key, meta);
+            if matches!(meta.way, Way::Inbound | Way::Outbound) {
+                self.shard.prefetch(meta.hash);
+            }
+        }
+    }
+
+    #[inline]
+    fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
+        if !head.handed && !matches!(meta.way, Way::Drop(_)) && meta.sender == TargetId::NONE {
+            if let Some(reason) = self.learn(head.port, meta, now) {
+                return Verdict::Drop(reason);
+            }
+        }
+        if self.workers > 1 && !head.handed {
+            if let Some(owner) = self.owner(meta).filter(|owner| *owner != self.worker) {
+                return Verdict::Hand(owner);
+            }
+        }
+        match meta.way {
+            Way::Inbound => {
+                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
+                self.steer(head, meta, slot, now)
+            }
+            Way::Outbound => {
+                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
+                self.observe(head, meta, slot, now).unwrap_or_else(|| self.bridge(head, meta, now))
+            }
+            Way::Between => self.between(head, meta, now),
+            Way::InboundFragment => self.fragment(head, meta, now),
+            Way::Neighbour => self.neighbour(head, meta, now),
+            Way::Bridge => self.bridge(head, meta, now),
+            Way::Punt(reason) => Verdict::Punt(reason),
+            Way::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// From one VIP to another: what its sender opens, and what its receiver is sent (FS-4).
+    fn between(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        let mut out = *meta;
+        out.cluster = meta.sender_cluster;
+        out.key = self.sender_key(head.data, meta);
+        out.hash = out.key.hash(&self.table_key);
+        match self.observe(head, &out, None, now) {
+            Some(verdict) => verdict,
+            None => self.steer(head, meta, None, now),
+        }
+    }
+
+    fn sender_key(&self, data: &[u8], meta: &Meta) -> dataplane_flow::FlowKey {
+        let layers = &meta.layers;
+        let ip = crate::classify::addresses(data, layers.network, usize::from(layers.l3));
+        let (v6, peer) = ip.map_or((false, [0; 2]), |ip| (ip.v6, ip.destination));
+        let (port, vip_port) = sides(layers, true);
+        crate::classify::flow_key(meta.sender_cluster, layers.protocol, v6, peer, port, vip_port)
+    }
+
+    /// The worker that the frame's state hangs on; `None` for frames that any worker may take.
+    /// Evenly by hash: by the flow, or by the client where clients are bound to servers.
+    fn owner(&self, meta: &Meta) -> Option<WorkerId> {
+        match meta.way {
+            Way::Inbound | Way::Outbound => Some(self.flow_owner(meta.cluster, &meta.key, meta.hash)),
+            Way::InboundFragment => Some(self.worker_of(meta.datagram)),
+            // Two keys hang on such a frame, and answers for servers reach worker 0 alone.
+            Way::Between => Some(WorkerId(0)),
+            Way::Neighbour => Some(WorkerId(0)),
+            Way::Bridge | Way::Punt(_) | Way::Drop(_) => None,
+        }
+    }
+
+    pub(crate) fn flow_owner(
+        &self,
+        cluster: ClusterId,
+        key: &dataplane_flow::FlowKey,
+        hash: u64,
+    ) -> WorkerId {
+        match self.tables.cluster(cluster) {
+            Some(table) if table.by_client => {
+                let [a, b] = key.client_words();
+                let [x, y] = table.client_mask;
+                self.worker_of(self.table_key.hash3([a & x, b & y, u64::from(cluster.0)]))
+            }
+            _ => self.worker_of(hash),
+        }
+    }
+
+    pub(crate) fn worker_of(&self, hash: u64) -> WorkerId {
+        WorkerId(((hash >> 48) * u64::from(self.workers) >> 16) as u8)
+    }
+
+    /// What is due without a frame: ageing, fragments that waited too long, announcements. Once per
+    /// turn of the worker's loop, empty turns included; at least every 10 ms.
+    pub fn tick(&mut self, now: Instant) {
+        self.shard.set_now(now);
+        let tables = Arc::clone(&self.tables);
+        self.shard.age(now, &tables.timeouts);
+        self.fragments.age(now);
+        self.release_late(now);
+        if self.worker == WorkerId(0) {
+            self.announcer.tick(&tables, &mut self.outbox, now);
+        }
+        if now.since(self.gauges_at) >= 10_000_000 {
+            self.gauges_at = now;
+            self.put_gauges(&tables);
+        }
+    }
+
+    fn put_gauges(&self, tables: &Tables) {
+        let counters = self.counters();
+        counters.flows.put(self.shard.used() as u64);
+        counters.flows_max.put(self.shard.capacity() as u64);
+        counters.evicted.put(self.shard.evicted());
+        counters.held.put(u64::from(self.held.len()));
+        for id in 0..tables.targets.len() as u16 {
+            let id = TargetId(id);
+            counters.target(id).flows_open.put(u64::from(self.shard.open(id)));
+        }
+    }
+
+    /// Rows of flows from line `from`, at most `lines` lines of the table; where to go on.
+    pub fn list(
+        &self,
+        from: usize,
+        lines: usize,
+        filter: &FlowFilter,
+        mut row: impl FnMut(dataplane_flow::FlowKey, dataplane_flow::Entry, u32, u32),
+    ) -> Option<usize> {
+        self.shard.walk(from, lines, |key, entry, idle, age| {
+            let wanted = filter.cluster.is_none_or(|c| c == key.cluster())
+                && filter.target.is_none_or(|t| t == entry.target())
+                && filter.client.is_none_or(|c| c == key.client());
+            if wanted {
+                row(key, entry, idle, age);
+            }
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Outbound: what servers send is looked at and left alone (FS-11).
+//!
+//! It restores entries (FS-7a), opens them for connections that servers make (FS-25), and tells what
+//! became of a flow. Only two frames are taken out of the stream: a reset from a server that was
+//! tried in vain, and the second opening of a connection that another server has.
+
+use crate::Engine;
+use crate::classify::Meta;
+use crate::outbox::Event;
+use crate::steer::answered;
+use crate::tcp::{self, Change};
+use dataplane_balance::Choice;
+use dataplane_flow::{Entry, Instant, KeyKind, Slot, State};
+use dataplane_message::{AlarmKind, UdpMode};
+use dataplane_port::{DropReason, Head, Verdict};
+use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
+use std::sync::Arc;
+
+/// From this port on, a server's UDP packet in a cluster that balances UDP by packet opens a flow of
+/// its own rather than answering a client (RFC 6056 and Linux's range begin at or above it).
+const EPHEMERAL: u16 = 32_768;
+
+impl Engine {
+    /// Looks at a server's packet; a verdict only if it must not go on.
+    #[inline]
+    pub(crate) fn observe(
+        &mut self,
+        head: &Head<'_>,
+        meta: &Meta,
+        slot: Option<Slot>,
+        _now: Instant,
+    ) -> Option<Verdict> {
+        let counters = self.counters().target(meta.sender);
+        counters.out_frames.add(1);
+        counters.out_bytes.add(u64::from(head.len));
+        if meta.is_group() || meta.layers.is_icmp_error() {
+            return None;
+        }
+        let slot = slot.or_else(|| self.shard.find(meta.hash));
+        let Some(slot) = slot else {
+            self.open(head.data, meta);
+            return None;
+        };
+        let entry = self.shard.entry(slot);
+        let stale = entry.tick() != self.shard.tick();
+        if stale && self.shard.is_expired(entry, &self.tables.timeouts) {
+            self.shard.remove(slot);
+            self.open(head.data, meta);
+            return None;
+        }
+        let tcp = meta.layers.protocol == protocol::TCP;
+        if entry.target() != meta.sender {
+            return self.contend(head, meta, slot, entry);
+        }
+        if tcp && entry.state() == State::MidFlow && meta.layers.flags & tcp::RST != 0 {
+            return self.refused_by(meta, slot, entry);
+        }
+        let quiet = entry.state() == State::Established
+            && tcp
+            && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
+        if !quiet {
+            let change = if tcp {
+                tcp::from_server(entry, meta.layers.flags)
+            } else if entry.flags() & Entry::FROM_SERVER == 0 {
+                answered(entry)
+            } else {
+                Change::None
+            };
+            self.change_outbound(head.data, meta, slot, change);
+        }
+        if stale && self.shard.holds(slot, meta.hash) {
+            let entry = self.shard.entry(slot);
+            self.shard.touch(slot, entry);
+        }
+        None
+    }
+
+    fn change_outbound(&mut self, data: &[u8], meta: &Meta, slot: Slot, change: Change) {
+        self.change(slot, change);
+        match change {
+            Change::Await(_) => self.await_ack(data, meta, slot),
+            Change::Anew => self.open(data, meta),
+            _ => {}
+        }
+    }
+
+    /// The other side will acknowledge this segment's SYN.
+    fn await_ack(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
+        if let Some(segment) = segment(data, meta) {
+            self.shard.set_expected_ack(slot, segment.seq().wrapping_add(1));
+        }
+    }
+
+    /// A server's packet in a flow that has no entry: it makes one (FS-7a, FS-25).
+    #[cold]
+    fn open(&mut self, data: &[u8], meta: &Meta) {
+        let layers = &meta.layers;
+        let tables = Arc::clone(&self.tables);
+        let Some(cluster) = tables.cluster(meta.cluster) else { return };
+        let (state, flags) = match (meta.key.kind(), layers.protocol) {
+            (KeyKind::Ipsec, _) => (State::Ipsec, 0),
+            (_, protocol::TCP) => match layers.flags & (tcp::SYN | tcp::ACK | tcp::RST) {
+                tcp::SYN => (State::SynSent, Entry::FROM_SERVER),
+                flags if flags & tcp::RST != 0 => return,
+                flags if flags & tcp::SYN != 0 => (State::SynAck, 0),
+                _ => (State::Established, 0),
+            },
+            (_, protocol::UDP) if cluster.udp == UdpMode::Packet && layers.source < EPHEMERAL => return,
+            (_, protocol::UDP) => (State::UdpOneWay, Entry::FROM_SERVER),
+            (_, protocol::ICMP | protocol::ICMPV6) => (State::Icmp, Entry::FROM_SERVER),
+            _ => (State::OtherOneWay, Entry::FROM_SERVER),
+        };
+        let entry = Entry::new(meta.sender, meta.cluster, state, flags, 0);
+        let Some(slot) = self.shard.insert(meta.hash, &meta.key, entry, &tables.timeouts, false) else {
+            return;
+        };
+        if matches!(state, State::SynSent | State::SynAck) {
+            self.await_ack(data, meta, slot);
+        }
+        if flags & Entry::FROM_SERVER != 0 {
+            self.counters().cluster(meta.cluster).flows_server.add(1);
+        }
+    }
+
+    /// A packet of one server in a flow that is bound to another.
+    #[cold]
+    fn contend(&mut self, head: &Head<'_>, meta: &Meta, slot: Slot, entry: Entry) -> Option<Verdict> {
+        let layers = &meta.layers;
+        let tcp = layers.protocol == protocol::TCP;
+        let holder_gone = !self.tables.target(entry.target()).is_some_and(|t| t.alive);
+        if tcp && entry.state() == State::MidFlow {
+            if layers.flags & tcp::RST != 0 {
+                // An earlier try's answer: the segment has gone on to another server by now.
+                return Some(Verdict::Drop(DropReason::ResetWithheld));
+            }
+            let change = tcp::from_server(entry.to(meta.sender), layers.flags);
+            self.change(slot, change);
+            return None;
+        }
+        if holder_gone || entry.state() == State::Closed {
+            if !tcp || layers.flags & tcp::RST == 0 {
+                self.shard.remove(slot);
+                self.open(head.data, meta);
+            }
+            return None;
+        }
+        if entry.flags() & Entry::FROM_SERVER == 0 {
+            return None;
+        }
+        // FS-25: two servers use the same key.
+        if !tcp {
+            self.alarm(head, meta, AlarmKind::PortTaken);
+            self.shard.set(slot, entry.to(meta.sender));
+            return None;
+        }
+        if layers.flags & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN {
+            return None;
+        }
+        self.alarm(head, meta, AlarmKind::PortTaken);
+        self.reset_sender(head, meta);
+        Some(Verdict::Drop(DropReason::PortTaken))
+    }
+
+    /// The server that a mid-flow segment was tried on does not know the flow: the next segment tries
+    /// the next one; when all have refused, the reset passes (FS-7a).
+    #[cold]
+    fn refused_by(&mut self, meta: &Meta, slot: Slot, entry: Entry) -> Option<Verdict> {
+        let tables = Arc::clone(&self.tables);
+        let cluster = tables.cluster(meta.cluster)?;
+        let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
+        let attempts = self.shard.attempts(slot) + 1;
+        let choice: Choice = self.choice(meta);
+        let next = service.balancer.by_hash(choice, attempts, |_| true);
+        match next {
+            Some(next) if attempts < service.balancer.servers() && next != entry.target() => {
+                self.shard.set_attempts(slot, attempts);
+                self.shard.set(slot, entry.to(next));
+                Some(Verdict::Drop(DropReason::ResetWithheld))
+            }
+            _ => {
+                self.shard.remove(slot);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn alarm(&mut self, head: &Head<'_>, meta: &Meta, kind: AlarmKind) {
+        let address = self.tables.cluster(meta.cluster).map(|c| c.vip);
+        self.outbox.event(Event::Alarm {
+            kind,
+            port: head.port,
+            vlan: meta.vlan,
+            mac: MacAddr::from_u64(meta.from),
+            address,
+        });
+    }
+}
+
+/// The TCP segment of a frame.
+pub(crate) fn segment<'a>(data: &'a [u8], meta: &Meta) -> Option<wire_tcp::Segment<&'a [u8]>> {
+    wire_tcp::Segment::new_head(data.get(usize::from(meta.layers.l4)..)?).ok()
+}

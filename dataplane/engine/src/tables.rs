@@ -1,0 +1,259 @@
+//! What the publisher computes and the workers read: immutable, replaced as a whole.
+
+mod build;
+mod stations;
+mod vips;
+
+pub use build::{Inputs, LearnedStation};
+pub use stations::{Station, Stations};
+pub(crate) use vips::Vips;
+
+use core::net::IpAddr;
+use dataplane_balance::{Balancer, Candidate};
+use dataplane_flow::{ClusterId, HashKey, STATES, TargetId};
+use dataplane_message::{Affinity, Chooser, Fail, PortRole, Stp, UdpMode};
+use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
+use dataplane_wire::MacAddr;
+use std::sync::Arc;
+
+/// Everything a worker looks things up in.
+#[derive(Debug)]
+pub struct Tables {
+    /// The plan's number.
+    pub epoch: u64,
+    /// The key of choices.
+    pub choice_key: HashKey,
+    /// Ports by number.
+    pub ports: Box<[PortTable; PORTS_MAX]>,
+    /// VLANs by number.
+    vlans: Box<[VlanTable]>,
+    /// Place of each VLAN in `vlans`; 0 is the VLAN with no ports.
+    vlan_index: Box<[u8]>,
+    /// Addresses and where they are.
+    pub stations: Arc<Stations>,
+    /// VIPs.
+    pub(crate) vips: Vips,
+    /// Clusters by number.
+    pub clusters: Box<[ClusterTable]>,
+    /// Servers by number.
+    pub targets: Box<[TargetTable]>,
+    /// Time-outs by cluster number and state.
+    pub timeouts: Arc<[[u16; STATES]]>,
+    /// Drop DHCP server answers and router advertisements from server ports.
+    pub guard: bool,
+    /// Addresses that only routers may claim, with their VLANs (A3).
+    pub routers: Box<[(VlanId, IpAddr)]>,
+}
+
+/// A port.
+#[derive(Clone, Debug)]
+pub struct PortTable {
+    /// It is part of the switch.
+    pub exists: bool,
+    /// Its link is up.
+    pub up: bool,
+    /// What is behind it.
+    pub role: PortRole,
+    /// VLAN of untagged frames.
+    pub untagged: Option<VlanId>,
+    /// VLANs of tagged frames, a bit each.
+    pub tagged: Box<[u64; 64]>,
+    /// BPDUs.
+    pub stp: Stp,
+    /// Limit of flooded frames a second.
+    pub storm_pps: u32,
+    /// The servers behind it: (MAC, VLANs are in their clusters, server).
+    pub servers: Box<[(u64, TargetId)]>,
+    /// Servers behind it whose MAC is not known yet.
+    pub learning: Box<[TargetId]>,
+}
+
+impl PortTable {
+    /// The VLAN of a frame that names VLAN `vid` (0: none), if the port takes it.
+    #[inline(always)]
+    pub fn vlan(&self, vid: u16) -> Option<VlanId> {
+        if vid == 0 {
+            return self.untagged;
+        }
+        let member = self.tagged[usize::from(vid >> 6) & 63] >> (vid & 63) & 1 != 0;
+        member.then_some(VlanId(vid))
+    }
+
+    /// The server behind this port with that MAC.
+    #[inline(always)]
+    pub fn server(&self, mac: u64) -> Option<TargetId> {
+        self.servers.iter().find(|(of, _)| *of == mac).map(|(_, target)| *target)
+    }
+}
+
+/// A VLAN's ports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VlanTable {
+    /// Ports that carry it untagged.
+    pub untagged: PortSet,
+    /// Ports that carry it tagged.
+    pub tagged: PortSet,
+}
+
+impl VlanTable {
+    /// How a frame is changed on its way out of `port`: `in_tag` tells whether it has the VLAN's tag.
+    #[inline(always)]
+    pub fn edit(&self, port: PortId, vlan: VlanId, in_tag: bool) -> TagEdit {
+        match (in_tag, self.tagged.contains(port)) {
+            (false, true) => TagEdit::Push(vlan.0),
+            (true, false) => TagEdit::Pop,
+            _ => TagEdit::None,
+        }
+    }
+
+    /// All its ports.
+    pub fn ports(&self) -> PortSet {
+        self.untagged.or(self.tagged)
+    }
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct TargetTable {
+    /// Its MAC as a number; 0 while unknown.
+    pub mac: u64,
+    /// Its port.
+    pub port: PortId,
+    /// Its flows go to it.
+    pub alive: bool,
+    /// It takes new flows.
+    pub takes: bool,
+    /// The clusters it carries the VIP of.
+    pub clusters: Box<[ClusterId]>,
+}
+
+impl TargetTable {
+    /// Whether it carries the VIP of `cluster`.
+    #[inline]
+    pub fn carries(&self, cluster: ClusterId) -> bool {
+        self.clusters.contains(&cluster)
+    }
+}
+
+/// A cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterTable {
+    /// It exists.
+    pub exists: bool,
+    /// Its number.
+    pub id: ClusterId,
+    /// Its VLAN.
+    pub vlan: VlanId,
+    /// Its VIP.
+    pub vip: IpAddr,
+    /// Its VIP as the words of a flow key.
+    pub vip_words: [u64; 2],
+    /// Its VMAC as a number.
+    pub vmac: u64,
+    /// Ports with servers that carry the VIP (FS-3).
+    pub carriers: PortSet,
+    /// Some service binds clients: one worker owns all flows of a client.
+    pub by_client: bool,
+    /// The bits of a client's address that its owner goes by (the shortest affinity prefix).
+    pub client_mask: [u64; 2],
+    /// UDP by flow or by packet.
+    pub udp: UdpMode,
+    /// With no server up.
+    pub fail: Fail,
+    /// Some server's MAC is not known yet.
+    pub learning: bool,
+    /// ARP and ND for the VIP are answered (FS-10a).
+    pub answers: bool,
+    /// Seconds between announcements.
+    pub announce_interval_s: u16,
+    /// Its services; the last one matches everything.
+    pub services: Box<[ServiceTable]>,
+}
+
+impl ClusterTable {
+    /// The service of a flow.
+    #[inline]
+    pub fn service(&self, protocol: u8, vip_port: u16) -> (usize, &ServiceTable) {
+        let last = self.services.len() - 1;
+        self.services
+            .iter()
+            .enumerate()
+            .find(|(i, s)| *i == last || s.matches(protocol, vip_port))
+            .expect("the last service matches everything")
+    }
+
+    /// Its VMAC.
+    pub fn vmac(&self) -> MacAddr {
+        MacAddr::from_u64(self.vmac)
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct ServiceTable {
+    /// Protocol; `None`: all.
+    pub protocol: Option<u8>,
+    /// First port of the VIP's side.
+    pub port_first: u16,
+    /// Last port of the VIP's side.
+    pub port_last: u16,
+    /// Its place among all services: the worker's round robin cursor.
+    pub cursor: u16,
+    /// Binding of clients.
+    pub affinity: Option<Affinity>,
+    /// The compiled choice, and what it was compiled from.
+    pub balancer: Arc<Balancer>,
+    pub(crate) compiled: Arc<(Chooser, [u64; 2], Vec<Candidate>)>,
+}
+
+impl ServiceTable {
+    fn matches(&self, protocol: u8, vip_port: u16) -> bool {
+        self.protocol.is_none_or(|p| p == protocol) && (self.port_first..=self.port_last).contains(&vip_port)
+    }
+}
+
+impl Tables {
+    /// A VLAN's ports.
+    #[inline(always)]
+    pub fn vlan(&self, vlan: VlanId) -> &VlanTable {
+        &self.vlans[usize::from(self.vlan_index[usize::from(vlan.0) & 0xfff])]
+    }
+
+    /// A cluster that exists.
+    #[inline(always)]
+    pub fn cluster(&self, id: ClusterId) -> Option<&ClusterTable> {
+        self.clusters.get(usize::from(id.0)).filter(|c| c.exists)
+    }
+
+    /// A server that exists.
+    #[inline(always)]
+    pub fn target(&self, id: TargetId) -> Option<&TargetTable> {
+        self.targets.get(id.index()).filter(|t| t.mac != 0)
+    }
+
+    /// The cluster whose VIP this is in that VLAN.
+    #[inline]
+    pub fn vip(&self, vlan: VlanId, address: IpAddr) -> Option<&ClusterTable> {
+        self.vips.find(vlan, address_words(address), address.is_ipv6()).and_then(|id| self.cluster(id))
+    }
+}
+
+/// The bits that a prefix leaves of an address's words.
+pub(crate) fn prefix_mask(prefix: u8, v6: bool) -> [u64; 2] {
+    if v6 {
+        let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+        [(mask >> 64) as u64, mask as u64]
+    } else {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        [0, u64::from(mask)]
+    }
+}
+
+/// An address as the words of a flow key: (0, IPv4) or the halves of IPv6.
+#[inline(always)]
+pub fn address_words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(v4) => [0, u64::from(v4.to_bits())],
+        IpAddr::V6(v6) => [(v6.to_bits() >> 64) as u64, v6.to_bits() as u64],
+    }
+}

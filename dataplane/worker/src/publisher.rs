@@ -1,0 +1,418 @@
+//! The publisher: the data path's half that never touches a packet.
+//!
+//! It is a machine without I/O: messages, links and the passing of time go in by the `handle_`
+//! methods, messages for control come out of [`Publisher::poll_message`]. The process around it owns
+//! sockets and clocks; in the simulator it runs beside the workers in one thread.
+
+mod alarms;
+mod flows;
+mod report;
+
+use crate::bridge_table::{BridgeTable, Sighting};
+use crate::seat::{self, Crossing, Desk, WorkerSeat};
+use alarms::Alarms;
+use dataplane_cpu::NoMemory;
+use dataplane_engine::{Counters, Engine, Event, Inputs, Settings, Tables};
+use dataplane_flow::{CLUSTERS_MAX, Instant, TARGETS_MAX, TargetId};
+use dataplane_message::{AlarmKind, Boot, MacPlan, Plan, PortCounts, Step, ToControl, ToDataPath, VERSION};
+use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId, WorkerId};
+use dataplane_wire::{MacAddr, lldp};
+use flows::Question;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What is known of a port's device.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PortState {
+    /// The device is attached.
+    pub attached: bool,
+    /// Its link is up.
+    pub up: bool,
+    /// Its own MAC address.
+    pub mac: MacAddr,
+    /// Driver and arguments.
+    pub device: String,
+    /// What the operator should know about it.
+    pub note: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Port {
+    state: PortState,
+    counts: PortCounts,
+    neighbour: Option<String>,
+}
+
+/// Changes that may wait are gathered for this long before tables are made anew.
+const GATHER_NS: u64 = 10_000_000;
+const REPORT_NS: u64 = 1_000_000_000;
+const LLDP_NS: u64 = 30_000_000_000;
+
+/// The data path's publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    name: String,
+    boot_id: u64,
+    started: Instant,
+    plan: Plan,
+    epoch: u64,
+    /// The plan's number that control has not been told of yet.
+    unacknowledged: Option<u64>,
+    tables: Arc<Tables>,
+    /// When tables are to be made anew.
+    rebuild_at: Option<Instant>,
+    desks: Vec<Desk>,
+    counters: Arc<[Counters]>,
+    ports: Vec<Port>,
+    bridge: BridgeTable,
+    server_macs: HashMap<TargetId, MacAddr>,
+    contenders: HashMap<TargetId, MacAddr>,
+    alarms: Alarms,
+    questions: Vec<Question>,
+    report_at: Instant,
+    lldp_at: Instant,
+    connected: bool,
+    out: VecDeque<ToControl>,
+}
+
+impl Publisher {
+    /// A publisher and the seats of its workers. `seed` is random: it keys the workers' tables.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMemory`] for the flow tables.
+    pub fn new(
+        boot: &Boot,
+        boot_id: u64,
+        seed: [u64; 4],
+        now: Instant,
+    ) -> Result<(Self, Vec<WorkerSeat>), NoMemory> {
+        let workers = boot.workers.max(1);
+        let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
+        let mut seats = Vec::new();
+        let mut desks = Vec::new();
+        for worker in 0..workers {
+            let settings = Settings {
+                worker: WorkerId(worker),
+                workers,
+                flows_max: boot.flows_max as usize / usize::from(workers),
+                datagrams_max: 65_536 / usize::from(workers),
+                table_seed: [seed[0] ^ seed[2], seed[1] ^ seed[3]],
+            };
+            let engine = Engine::new(&settings, Arc::clone(&counters))?;
+            let (seat, desk) = seat::join(engine, boot.ports.len().min(PORTS_MAX) as u8);
+            seats.push(seat);
+            desks.push(desk);
+        }
+        let publisher = Self {
+            name: boot.name.clone(),
+            boot_id,
+            started: now,
+            plan: Plan::default(),
+            epoch: 0,
+            unacknowledged: None,
+            tables: Arc::new(Tables::empty()),
+            rebuild_at: None,
+            desks,
+            counters,
+            ports: vec![Port::default(); boot.ports.len().min(PORTS_MAX)],
+            bridge: BridgeTable::default(),
+            server_macs: HashMap::new(),
+            contenders: HashMap::new(),
+            alarms: Alarms::default(),
+            questions: Vec::new(),
+            report_at: now,
+            lldp_at: now,
+            connected: false,
+            out: VecDeque::new(),
+        };
+        Ok((publisher, seats))
+    }
+
+    /// A message from control.
+    pub fn handle_message(&mut self, message: ToDataPath, now: Instant) {
+        match message {
+            ToDataPath::Hello { version, .. } if version != VERSION => {
+                let reason = format!(
+                    "control speaks version {version}, this data path {VERSION}; install both from one release"
+                );
+                self.out.push_back(ToControl::Refused { epoch: 0, reason });
+            }
+            ToDataPath::Hello { .. } => {
+                // A newer connection replaces an older one, and what was meant for it.
+                self.out.clear();
+                self.questions.clear();
+                self.connected = true;
+                self.report_at = Instant(now.0 + REPORT_NS);
+                let report = Box::new(self.report(now));
+                self.out.push_back(ToControl::Snapshot {
+                    version: VERSION,
+                    boot_id: self.boot_id,
+                    epoch: self.epoch,
+                    plan: Box::new(self.plan.clone()),
+                    report,
+                });
+            }
+            ToDataPath::Apply { epoch, steps } => self.apply(epoch, steps, now),
+            ToDataPath::ListFlows { query, filter } => self.ask(query, &filter),
+            ToDataPath::Inject { port, frame } => self.inject(port, &frame),
+        }
+    }
+
+    fn apply(&mut self, epoch: u64, steps: Vec<Step>, now: Instant) {
+        let mut plan = self.plan.clone();
+        for step in steps {
+            plan.apply(step);
+        }
+        match self.check(&plan) {
+            Ok(()) => {
+                self.plan = plan;
+                self.epoch = epoch;
+                self.unacknowledged = Some(epoch);
+                let targets = &self.plan.targets;
+                let learns = |id: &TargetId| targets.iter().any(|t| t.id == *id && t.mac == MacPlan::Learn);
+                self.server_macs.retain(|id, _| learns(id));
+                self.contenders.retain(|id, _| learns(id));
+                self.rebuild_at = Some(now);
+                self.publish(now);
+            }
+            Err(reason) => self.out.push_back(ToControl::Refused { epoch, reason }),
+        }
+    }
+
+    /// Control makes only valid plans; this refuses what would not fit this data path.
+    fn check(&self, plan: &Plan) -> Result<(), String> {
+        if plan.ports.len() > self.ports.len() {
+            return Err(format!(
+                "the plan has {} ports, this data path was started with {}; restart it",
+                plan.ports.len(),
+                self.ports.len()
+            ));
+        }
+        if plan.targets.iter().any(|t| t.id.index() >= TARGETS_MAX) {
+            return Err(format!("server numbers end at {}", TARGETS_MAX - 1));
+        }
+        if plan.clusters.iter().any(|c| usize::from(c.id.0) >= CLUSTERS_MAX) {
+            return Err(format!("cluster numbers end at {}", CLUSTERS_MAX - 1));
+        }
+        let missing = plan.clusters.iter().find(|c| {
+            c.services.is_empty()
+                || c.servers
+                    .iter()
+                    .chain(c.services.iter().flat_map(|s| s.members.iter().map(|m| &m.target)))
+                    .any(|id| !plan.targets.iter().any(|t| t.id == *id))
+        });
+        match missing {
+            Some(cluster) => Err(format!("cluster {} names a server that the plan lacks", cluster.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Control has gone. The data path goes on with what it has.
+    pub fn handle_disconnect(&mut self, _now: Instant) {
+        self.connected = false;
+        self.out.clear();
+        self.questions.clear();
+    }
+
+    /// A port's device or link is in this state.
+    pub fn handle_port(&mut self, port: PortId, state: PortState, now: Instant) {
+        let Some(known) = self.ports.get_mut(port.index()) else { return };
+        let changed = (known.state.attached && known.state.up) != (state.attached && state.up);
+        let differs = known.state != state;
+        known.state = state;
+        if changed {
+            if !(known.state.attached && known.state.up) {
+                known.neighbour = None;
+                self.bridge.forget_port(port);
+            }
+            self.rebuild_at = Some(now);
+            self.publish(now);
+        }
+        if differs {
+            self.report_at = now;
+        }
+    }
+
+    /// A port's device has counted so much.
+    pub fn set_port_counts(&mut self, port: PortId, counts: PortCounts) {
+        if let Some(known) = self.ports.get_mut(port.index()) {
+            known.counts = counts;
+        }
+    }
+
+    /// Does what is due. Call at least every 10 ms.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        self.collect(now);
+        if self.bridge.age(&self.plan.bridge, now) {
+            self.rebuild_soon(now);
+        }
+        self.publish(now);
+        self.acknowledge();
+        self.answer();
+        if now >= self.lldp_at {
+            self.lldp_at = Instant(now.0 + LLDP_NS);
+            self.announce_neighbour();
+        }
+        if now >= self.report_at {
+            self.report_at = Instant(now.0 + REPORT_NS);
+            if self.connected && self.out.len() < 64 {
+                let report = Box::new(self.report(now));
+                self.out.push_back(ToControl::Report(report));
+            }
+        }
+    }
+
+    /// The next message for control.
+    pub fn poll_message(&mut self) -> Option<ToControl> {
+        self.out.pop_front()
+    }
+
+    fn rebuild_soon(&mut self, now: Instant) {
+        self.rebuild_at.get_or_insert(Instant(now.0 + GATHER_NS));
+    }
+
+    /// Makes tables anew if that is due, and hands them to all workers.
+    fn publish(&mut self, now: Instant) {
+        if self.rebuild_at.is_none_or(|at| at > now) {
+            return;
+        }
+        // All or none: a worker that is slow to take its tables makes this wait.
+        if self.desks.iter().any(|desk| desk.tables_out.slots() == 0) {
+            return;
+        }
+        self.rebuild_at = None;
+        let learned = self.bridge.stations();
+        let up: PortSet = (0..self.ports.len() as u8)
+            .map(PortId)
+            .filter(|port| {
+                let state = &self.ports[port.index()].state;
+                state.attached && state.up
+            })
+            .collect();
+        let macs = &self.server_macs;
+        self.tables = Arc::new(Tables::build(&Inputs {
+            plan: &self.plan,
+            epoch: self.epoch,
+            up,
+            server_macs: &|id| macs.get(&id).copied(),
+            learned: &learned,
+            previous: Some(&self.tables),
+        }));
+        for desk in &mut self.desks {
+            if desk.tables_out.push(Arc::clone(&self.tables)).is_ok() {
+                desk.out += 1;
+            }
+        }
+    }
+
+    /// Frees tables that came back; a plan that every worker has taken is acknowledged.
+    fn acknowledge(&mut self) {
+        for desk in &mut self.desks {
+            while desk.tables_back.pop().is_ok() {
+                desk.back += 1;
+            }
+        }
+        let taken = self.rebuild_at.is_none() && self.desks.iter().all(|desk| desk.out == desk.back);
+        if let Some(epoch) = self.unacknowledged.filter(|_| taken) {
+            self.unacknowledged = None;
+            if self.connected {
+                self.out.push_back(ToControl::Ack { epoch });
+            }
+        }
+    }
+
+    /// Takes what workers have seen.
+    fn collect(&mut self, now: Instant) {
+        for desk in 0..self.desks.len() {
+            // Bounded: a flood of sightings must not keep the publisher from anything else.
+            for _ in 0..4096 {
+                let Ok(event) = self.desks[desk].events.pop() else { break };
+                self.handle_event(event, now);
+            }
+            while let Ok(crossing) = self.desks[desk].punts.pop() {
+                self.handle_punt(&crossing);
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Seen { vlan, mac, port } => match self.bridge.see(vlan, mac, port, &self.plan.bridge, now)
+            {
+                Sighting::Changed => self.rebuild_soon(now),
+                Sighting::Flapping => {
+                    self.alarms.raise(AlarmKind::Flapping, port, vlan, mac, None, now.since(self.started));
+                }
+                Sighting::Known | Sighting::Full => {}
+            },
+            Event::ServerMac { target, mac } => self.server_mac(target, mac, now),
+            Event::Alarm { kind, port, vlan, mac, address } => {
+                self.alarms.raise(kind, port, vlan, mac, address, now.since(self.started));
+            }
+        }
+    }
+
+    /// FS-1: the first MAC is taken, another one is an alarm.
+    fn server_mac(&mut self, target: TargetId, mac: MacAddr, now: Instant) {
+        let Some(plan) = self.plan.targets.iter().find(|t| t.id == target) else { return };
+        if plan.mac != MacPlan::Learn || mac.is_multicast() || mac == MacAddr::ZERO {
+            return;
+        }
+        match self.server_macs.get(&target) {
+            None => {
+                self.server_macs.insert(target, mac);
+                self.rebuild_at = Some(now);
+                self.publish(now);
+            }
+            Some(known) if *known != mac => {
+                self.contenders.insert(target, mac);
+                let at = now.since(self.started);
+                self.alarms.raise(AlarmKind::ServerMacChanged, plan.port, VlanId(0), mac, None, at);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn handle_punt(&mut self, crossing: &Crossing) {
+        let frame = crossing.bytes();
+        let neighbour = frame.get(14..).and_then(|payload| lldp::Neighbour::parse(payload).ok());
+        if let (Some(neighbour), Some(port)) = (neighbour, self.ports.get_mut(crossing.port.index())) {
+            port.neighbour = Some(neighbour.to_string());
+        }
+        if self.connected && self.out.len() < 64 {
+            self.out.push_back(ToControl::Punt { port: crossing.port, frame: frame.to_vec() });
+        }
+    }
+
+    fn inject(&mut self, port: PortId, frame: &[u8]) {
+        if let Some(desk) = self.desks.first_mut() {
+            // A full ring drops the frame, as a full queue would.
+            let _ = desk.inject.push(Crossing::new(port, None, frame));
+        }
+    }
+
+    /// Tells link-layer neighbours who is here (FS-5).
+    fn announce_neighbour(&mut self) {
+        for port in &self.plan.ports {
+            let Some(state) = self.ports.get(port.id.index()).map(|p| p.state.clone()) else { continue };
+            if !(state.attached && state.up) || state.mac == MacAddr::ZERO {
+                continue;
+            }
+            let announcement = lldp::Announcement {
+                chassis: state.mac,
+                port: &port.name,
+                system_name: &self.name,
+                ttl_s: 120,
+            };
+            let mut frame = vec![0; announcement.frame_len()];
+            announcement.emit_frame(state.mac, &mut frame);
+            if let Some(desk) = self.desks.first_mut() {
+                let _ = desk.inject.push(Crossing::new(port.id, None, &frame));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The loop of one worker.
+
+use crate::listing::Listing;
+use crate::seat::{Command, Crossing, WorkerSeat};
+use dataplane_engine::{Bucket, Engine, Release};
+use dataplane_flow::Instant;
+use dataplane_port::{
+    BURST, DropReason, EMIT_MAX, Head, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
+};
+
+/// Frames a second that one worker punts, and at once (A5).
+const PUNT_PPS: u32 = 1_000;
+const PUNT_BURST: u32 = 200;
+
+/// A worker: an engine, its queues, and the frames it holds.
+#[derive(Debug)]
+pub struct Worker<P: Ports> {
+    seat: WorkerSeat,
+    ports: P,
+    verdicts: Box<[Verdict; BURST]>,
+    held: Box<[Option<P::Buffer>]>,
+    refused: Refused,
+    punt_limit: Bucket,
+    listing: Option<Listing>,
+}
+
+impl<P: Ports> Worker<P> {
+    /// A worker with its queues. It takes its first tables in its first turn.
+    pub fn new(seat: WorkerSeat, ports: P) -> Self {
+        Self {
+            seat,
+            ports,
+            verdicts: Box::new([Verdict::Consumed; BURST]),
+            held: core::iter::repeat_with(|| None).take(Engine::HELD_MAX).collect(),
+            refused: Refused::default(),
+            punt_limit: Bucket::new(PUNT_PPS, PUNT_BURST),
+            listing: None,
+        }
+    }
+
+    /// The queues, for what the process does between turns (attach, detach).
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+
+    /// The engine's counters and tables are its own; this is for tests and tools.
+    pub fn engine(&self) -> &Engine {
+        &self.seat.engine
+    }
+
+    /// One turn: new tables if there are any, a burst from every port, what other workers handed
+    /// over, what is due without a frame. The number of frames taken.
+    pub fn turn(&mut self, now: Instant) -> usize {
+        self.take_tables(now);
+        let mut frames = 0;
+        for port in 0..self.seat.ports {
+            let received = self.ports.receive(PortId(port));
+            frames += self.burst(received, now);
+        }
+        let handed = self.ports.receive_handed();
+        frames += self.burst(handed, now);
+        self.seat.engine.tick(now);
+        self.carry_out();
+        self.answer_questions();
+        self.send_injected();
+        self.ports.flush(&mut self.refused);
+        self.count_refused();
+        let counters = self.seat.engine.counters();
+        if frames == 0 {
+            counters.idle.add(1);
+        }
+        frames
+    }
+
+    fn take_tables(&mut self, now: Instant) {
+        // One acquire load when there is nothing new. The old tables go back: whoever made them
+        // frees them, and having them back is the publisher's ACK.
+        while self.seat.tables_back.slots() > 0 {
+            let Ok(tables) = self.seat.tables_in.pop() else { return };
+            let old = self.seat.engine.swap(tables, now);
+            // The slot was there, and this is its only producer.
+            let _ = self.seat.tables_back.push(old);
+        }
+    }
+
+    fn burst(&mut self, received: usize, now: Instant) -> usize {
+        if received == 0 {
+            return 0;
+        }
+        let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| Head::default());
+        let count = self.ports.heads(&mut heads).min(BURST);
+        self.seat.engine.process(now, &mut heads[..count], &mut self.verdicts);
+        let mut sent = 0;
+        let mut other = [0_u64; 3];
+        for (head, verdict) in heads[..count].iter().zip(self.verdicts.iter_mut()) {
+            match verdict {
+                Verdict::Forward(_) | Verdict::Reply(_) => sent += 1,
+                Verdict::Flood(flood) => sent += (flood.plain.len() + flood.edited.len()) as u64,
+                Verdict::Consumed => other[0] += 1,
+                Verdict::Hand(_) => other[1] += 1,
+                Verdict::Punt(reason) => {
+                    if punt(&mut self.seat, &mut self.punt_limit, head, *reason, now) {
+                        other[2] += 1;
+                    } else {
+                        *verdict = Verdict::Drop(DropReason::PuntRate);
+                        self.seat.engine.counters().drop(DropReason::PuntRate, 1);
+                    }
+                }
+                Verdict::Hold(_) | Verdict::Drop(_) => {}
+            }
+        }
+        for frame in 0..count {
+            if let Verdict::Hold(slot) = self.verdicts[frame] {
+                self.keep(frame, slot);
+            }
+        }
+        self.ports.dispatch(&self.verdicts, &mut self.refused);
+        let counters = self.seat.engine.counters();
+        counters.bursts.add(1);
+        counters.frames.add(count as u64);
+        counters.sent.add(sent);
+        counters.consumed.add(other[0]);
+        counters.handed.add(other[1]);
+        counters.punted.add(other[2]);
+        self.carry_out();
+        count
+    }
+
+    fn keep(&mut self, frame: usize, slot: SlotId) {
+        let buffer = self.ports.keep(frame);
+        if buffer.is_none() {
+            self.seat.engine.not_held(slot);
+            self.seat.engine.counters().drop(DropReason::NoBuffer, 1);
+        }
+        self.held[usize::from(slot.0)] = buffer;
+    }
+
+    /// Does what the engine wants done.
+    fn carry_out(&mut self) {
+        let Self { seat, ports, held, .. } = self;
+        if seat.engine.outbox().is_empty() && seat.engine.outbox().refused == 0 {
+            return;
+        }
+        let (mut emitted, mut failed, mut sent, mut full, mut hand_full) = (0, 0, 0, 0, 0);
+        let outbox = seat.engine.outbox();
+        for own in &outbox.frames {
+            let bytes = own.bytes();
+            let done = ports.emit(own.port, bytes.len(), |frame| frame.copy_from_slice(bytes));
+            *(if done { &mut emitted } else { &mut failed }) += 1;
+        }
+        outbox.frames.clear();
+        let outbox_full = u64::from(core::mem::take(&mut outbox.refused));
+        let mut late = [0_u64; 2];
+        for release in &outbox.releases {
+            match *release {
+                Release::Send(slot, port, edit, mac) => {
+                    let Some(mut buffer) = held[usize::from(slot.0)].take() else { continue };
+                    if let Some(destination) = ports.bytes(&mut buffer).first_chunk_mut::<6>() {
+                        *destination = mac.0;
+                    }
+                    *(if ports.send(port, edit, buffer) { &mut sent } else { &mut full }) += 1;
+                }
+                Release::Hand(slot, worker) => {
+                    let Some(buffer) = held[usize::from(slot.0)].take() else { continue };
+                    if !ports.hand(worker, buffer) {
+                        hand_full += 1;
+                    }
+                }
+                Release::Drop(slot, reason) => {
+                    if held[usize::from(slot.0)].take().is_some() {
+                        late[usize::from(reason == DropReason::PortDown)] += 1;
+                    }
+                }
+            }
+        }
+        outbox.releases.clear();
+        for event in outbox.events.drain(..) {
+            // A full ring loses the event; what it tells of will be seen again.
+            let _ = seat.events.push(event);
+        }
+        let counters = seat.engine.counters();
+        counters.emitted.add(emitted);
+        counters.sent.add(sent);
+        counters.drop(DropReason::NoBuffer, failed);
+        counters.drop(DropReason::OutboxFull, outbox_full);
+        counters.drop(DropReason::FragmentLost, late[0]);
+        counters.drop(DropReason::PortDown, late[1]);
+        counters.drop(DropReason::TransmitFull, full);
+        counters.drop(DropReason::HandFull, hand_full);
+    }
+
+    fn count_refused(&mut self) {
+        let counters = self.seat.engine.counters();
+        let refused = &mut self.refused;
+        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
+        if transmit > 0 || refused.hand > 0 || refused.no_buffer > 0 || refused.no_port > 0 {
+            counters.drop(DropReason::TransmitFull, transmit);
+            counters.drop(DropReason::HandFull, u64::from(refused.hand));
+            counters.drop(DropReason::NoBuffer, u64::from(refused.no_buffer));
+            counters.drop(DropReason::PortDown, u64::from(refused.no_port));
+            *refused = Refused::default();
+        }
+    }
+
+    fn answer_questions(&mut self) {
+        while let Ok(Command::List { query, filter }) = self.seat.commands.pop() {
+            self.listing = Some(Listing::new(query, filter));
+        }
+        if let Some(listing) = &mut self.listing {
+            if listing.go_on(&self.seat.engine, &mut self.seat.rows) {
+                self.listing = None;
+            }
+        }
+    }
+
+    fn send_injected(&mut self) {
+        while let Ok(crossing) = self.seat.injected.pop() {
+            let bytes = crossing.bytes();
+            if bytes.len() <= EMIT_MAX
+                && self.ports.emit(crossing.port, bytes.len(), |frame| frame.copy_from_slice(bytes))
+            {
+                self.seat.engine.counters().emitted.add(1);
+            } else {
+                self.seat.engine.counters().drop(DropReason::NoBuffer, 1);
+            }
+        }
+    }
+}
+
+/// Puts the frame on the ring to the publisher; policed before it.
+#[cold]
+fn punt(
+    seat: &mut WorkerSeat,
+    limit: &mut Bucket,
+    head: &Head<'_>,
+    reason: PuntReason,
+    now: Instant,
+) -> bool {
+    limit.take(now) && seat.punts.push(Crossing::new(head.port, Some(reason), head.data)).is_ok()
+}
