@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The address that servers share.
 pub const VIP: Vip = Vip { v4: Ipv4Addr::new(10, 80, 0, 100), v6: v6(0x100) };
@@ -107,7 +107,7 @@ pub struct Lab {
     /// Long forms are wanted.
     pub full: bool,
     bridge: Option<Namespace>,
-    switch: Mutex<Option<Switch>>,
+    switch: Mutex<Option<Arc<Switch>>>,
     programs: Mutex<Vec<Process>>,
     memories: Mutex<Vec<Memory>>,
 }
@@ -244,7 +244,7 @@ impl Lab {
     /// When it does not get that far; with what it said.
     pub fn start(&self, config: &SwitchConfig) -> Result<()> {
         let switch = Switch::start(&self.switch_ns, &self.folder, config)?;
-        *self.lock_switch() = Some(switch);
+        *self.lock_switch() = Some(Arc::new(switch));
         Ok(())
     }
 
@@ -253,10 +253,8 @@ impl Lab {
     /// # Panics
     ///
     /// When none was started.
-    pub fn switch(&self) -> SwitchRef<'_> {
-        let guard = self.lock_switch();
-        assert!(guard.is_some(), "the switch was not started");
-        SwitchRef(guard)
+    pub fn switch(&self) -> Arc<Switch> {
+        Arc::clone(self.lock_switch().as_ref().expect("the switch was started"))
     }
 
     /// Ends the switch as an operator does.
@@ -295,7 +293,7 @@ impl Lab {
 
     /// Prints what helps to understand a failure, and keeps what was captured in `capture`.
     pub fn explain_failure(&self, capture: &Path) {
-        if let Some(switch) = &mut *self.lock_switch() {
+        if let Some(switch) = &*self.lock_switch() {
             switch.explain();
         }
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
@@ -338,7 +336,7 @@ impl Lab {
         no_offload(&host.ns, "eth0")
     }
 
-    fn lock_switch(&self) -> MutexGuard<'_, Option<Switch>> {
+    fn lock_switch(&self) -> MutexGuard<'_, Option<Arc<Switch>>> {
         self.switch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -348,10 +346,10 @@ impl Lab {
             bridge.sysctl(&[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])?;
             // 10 s of ageing, in hundredths.
             bridge.ip("link add br0 type bridge ageing_time 1000 mcast_snooping 0\nlink set br0 up\n")?;
-            cable(&self.switch_ns, &interface("up"), bridge, "up", [2, 0, 0, 0, 5, 1])?;
+            cable(&self.switch_ns, &interface("up"), bridge, "uplink", [2, 0, 0, 0, 5, 1])?;
             self.switch_ns.ip(&format!("link set {} up promisc on", interface("up")))?;
-            bridge.ip("link set up master br0 up\n")?;
-            no_offload(bridge, "up")?;
+            bridge.ip("link set uplink master br0 up\n")?;
+            no_offload(bridge, "uplink")?;
             for host in self.routers.iter().chain(&self.bystander) {
                 cable(bridge, &host.name, &host.ns, "eth0", host.mac)?;
                 bridge.ip(&format!("link set {} master br0 up\n", host.name))?;
@@ -374,6 +372,7 @@ impl Lab {
             ("ipv4/fib_multipath_hash_policy", "1"),
             ("ipv6/fib_multipath_hash_policy", "1"),
             ("ipv4/ip_local_port_range", "1024 65535"),
+            ("ipv6/ip_nonlocal_bind", "1"),
         ])?;
         let mut hops = [String::new(), String::new()];
         for (n, router) in (1..).zip(&self.routers) {
@@ -421,17 +420,6 @@ impl Drop for Lab {
         self.lock_switch().take();
         self.programs.lock().unwrap_or_else(PoisonError::into_inner).clear();
         cleanup::remove_folder(&self.folder);
-    }
-}
-
-/// The running switch, borrowed.
-pub struct SwitchRef<'a>(MutexGuard<'a, Option<Switch>>);
-
-impl std::ops::Deref for SwitchRef<'_> {
-    type Target = Switch;
-
-    fn deref(&self) -> &Switch {
-        self.0.as_ref().expect("checked when it was borrowed")
     }
 }
 

@@ -159,7 +159,9 @@ fn tell(scenario: &Scenario, full: bool) -> Result<String> {
         .unwrap_or_else(|panic| Err(anyhow::anyhow!("panic: {}", panic_text(panic.as_ref()))));
     if result.as_ref().is_err_and(|e| e.downcast_ref::<Skip>().is_none()) {
         eprintln!("{}: {}", scenario.row, scenario.name);
-        lab.explain_failure(&captures().join(format!("{}-{}.pcap", scenario.row, std::process::id())));
+        let words: String =
+            scenario.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        lab.explain_failure(&captures().join(format!("{}-{words:.40}.pcap", scenario.row)));
     }
     result
 }

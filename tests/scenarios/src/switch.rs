@@ -10,24 +10,27 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(30);
+
+/// How the line begins that says that the plan is in force.
+const READY: &str = "flowswitch: ready";
 
 /// The three programs of the product.
 pub const PROGRAMS: [&str; 3] = ["flowswitchd", "flowswitch-dp", "flowctl"];
 
 /// A running switch. Dropping it ends it.
 pub struct Switch {
-    process: Process,
+    process: Mutex<Process>,
     /// Where its socket and the numbers of its processes are.
     pub runtime: PathBuf,
     /// Its configuration file.
     pub config: PathBuf,
     log: PathBuf,
-    output: Receiver<String>,
 }
 
 impl Switch {
@@ -55,26 +58,16 @@ impl Switch {
                 }
             }
         });
-        let mut switch = Self { process, runtime, config: file, log, output };
-        switch.wait_for("flowswitch: ready", START)?;
-        Ok(switch)
-    }
-
-    /// Waits for a line of its output that begins with `beginning`.
-    ///
-    /// # Errors
-    ///
-    /// When none comes within `limit`, or the switch ends.
-    pub fn wait_for(&mut self, beginning: &str, limit: Duration) -> Result<String> {
-        let end = Instant::now() + limit;
+        let switch = Self { process: Mutex::new(process), runtime, config: file, log };
+        let end = Instant::now() + START;
         loop {
-            match self.output.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.starts_with(beginning) => return Ok(line),
+            match output.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with(READY) => return Ok(switch),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("no line {beginning:?} within {:.0} s:\n{}", limit.as_secs_f64(), self.log_tail())
+                    bail!("no line {READY:?} within {:.0} s:\n{}", START.as_secs_f64(), switch.log_tail())
                 }
-                Err(RecvTimeoutError::Disconnected) => bail!("the switch ended:\n{}", self.log_tail()),
+                Err(RecvTimeoutError::Disconnected) => bail!("the switch ended:\n{}", switch.log_tail()),
             }
         }
     }
@@ -178,11 +171,11 @@ impl Switch {
     /// # Errors
     ///
     /// When it takes more than 10 s, ends with another status than 0, or leaves a process behind.
-    pub fn stop(mut self, signal: Signal) -> Result<()> {
+    pub fn stop(&self, signal: Signal) -> Result<()> {
         let children = [self.data_path(), self.control()];
-        ensure!(self.process.is_running(), "the switch had ended before:\n{}", self.log_tail());
-        self.process.signal(signal);
-        let status = self.process.wait(Duration::from_secs(10))?;
+        ensure!(self.is_running(), "the switch had ended before:\n{}", self.log_tail());
+        self.process().signal(signal);
+        let status = self.process().wait(Duration::from_secs(10))?;
         ensure!(status.success(), "the switch ended with {status}:\n{}", self.log_tail());
         for pid in children.into_iter().flatten() {
             wait::until("the end of its processes", Duration::from_secs(2), || (!alive(pid)).then_some(()))?;
@@ -191,12 +184,16 @@ impl Switch {
     }
 
     /// It has not ended.
-    pub fn is_running(&mut self) -> bool {
-        self.process.is_running()
+    pub fn is_running(&self) -> bool {
+        self.process().is_running()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Prints what it says about itself.
-    pub fn explain(&mut self) {
+    pub fn explain(&self) {
         eprintln!("  the switch's own messages:\n{}", self.log_tail());
         if self.is_running() {
             for what in ["drops", "ports", "servers", "clusters", "workers"] {

@@ -53,10 +53,11 @@ fn errors(lab: &Lab, vip: IpAddr, client: IpAddr) -> Result<String> {
         let server = connection.get("/")?.server;
         flows.push((own, server, connection));
     }
+    let seen = servers.gather(QUIET, |f| frame::parts(f).is_some_and(|p| contains(p.payload, client)));
     for (own, server, _) in &flows {
         // What the client has acknowledged is what the server sends next: a quote of it is genuine.
-        let mut next = 0;
-        servers.tap(server).pending(|f| acknowledged(f, *own).inspect(|ack| next = *ack).is_some());
+        let at_server = seen.iter().filter(|(host, _)| host.name == *server);
+        let next = at_server.filter_map(|(_, f)| acknowledged(f, *own)).next_back().unwrap_or_default();
         ensure!(next != 0, "the flow of {own} was not seen at {server}");
         let frame = on_wire(&too_big(from, vip, SocketAddr::new(vip, 80), *own, next));
         tap.send(&frame)?;

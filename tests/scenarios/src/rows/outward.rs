@@ -60,7 +60,11 @@ fn fetch(lab: &Lab) -> Result<String> {
     let mut fetched = 0;
     for url in [format!("http://{}/?[1-100]", CLIENT.v4), format!("http://\\[{}\\]/?[1-100]", CLIENT.v6)] {
         let curl = |host: &Host| {
-            command(host, "curl", &["-sS", "--max-time", "20", "-H", "Connection: close", &url])
+            command(
+                host,
+                "curl",
+                &["-sS", "--fail-early", "--max-time", "20", "-H", "Connection: close", &url],
+            )
         };
         for (server, output) in on_all(&lab.servers, curl)? {
             let text = String::from_utf8_lossy(&output.stdout);

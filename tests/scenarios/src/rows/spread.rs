@@ -89,7 +89,8 @@ pub(super) fn fetch_by_curl_from(
     // curl counts through what is in brackets, so those of an address are escaped.
     let host = if vip.is_ipv6() { format!("\\[{vip}\\]") } else { vip.to_string() };
     let url = format!("http://{host}/?[1-{requests}]");
-    let text = from.run("curl", &["-sS", "--max-time", "20", "-H", "Connection: close", &url])?;
+    let text =
+        from.run("curl", &["-sS", "--fail-early", "--max-time", "20", "-H", "Connection: close", &url])?;
     let mut counts = BTreeMap::new();
     for name in text.lines() {
         *counts.entry(name.to_owned()).or_default() += 1;
