@@ -2,12 +2,9 @@
 
 use crate::config::{Affinity, Cluster, Config, Group, Service};
 use crate::raw::PROTOCOLS;
-use dataplane_flow::{ClusterId, TargetId};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
 use dataplane_message::{Affinity as AffinityPlan, ClusterPlan, Member, Plan, ServicePlan, TargetPlan};
 use std::collections::{HashMap, HashSet};
-
-/// Every number but the one that stands for none.
-const NUMBERS: u32 = u16::MAX as u32;
 
 impl Config {
     /// The plan. A cluster or server that `previous` has under the same name keeps its number, so flows
@@ -16,10 +13,12 @@ impl Config {
     /// has become free is not given away in the same step, when flows could still be bound to it.
     pub fn plan(&self, previous: Option<&Plan>) -> Plan {
         let targets = numbers(
+            TARGETS_MAX,
             self.servers.iter().map(|server| server.name.as_str()),
             previous.into_iter().flat_map(|plan| &plan.targets).map(|t| (t.name.as_str(), t.id.0)),
         );
         let clusters = numbers(
+            CLUSTERS_MAX,
             self.clusters.iter().map(|cluster| cluster.name.as_str()),
             previous.into_iter().flat_map(|plan| &plan.clusters).map(|c| (c.name.as_str(), c.id.0)),
         );
@@ -91,8 +90,9 @@ fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut 
     }
 }
 
-/// A number for each of `names`, in their order.
+/// A number below `limit` for each of `names`, in their order.
 fn numbers<'a>(
+    limit: usize,
     names: impl Iterator<Item = &'a str>,
     previous: impl Iterator<Item = (&'a str, u16)>,
 ) -> Vec<u16> {
@@ -100,14 +100,14 @@ fn numbers<'a>(
     let names: Vec<&str> = names.collect();
     let kept: HashSet<u16> = names.iter().filter_map(|name| previous.get(name)).copied().collect();
     let mut taken: HashSet<u16> = previous.values().copied().collect();
-    let mut next = previous.values().max().map_or(0, |highest| u32::from(*highest) + 1);
+    let mut next = previous.values().max().map_or(0, |highest| usize::from(*highest) + 1);
     let mut fresh = || {
-        if taken.len() >= NUMBERS as usize {
+        if taken.len() >= limit {
             // None left but those that become free in this very step.
             taken.retain(|number| kept.contains(number));
         }
         loop {
-            let number = (next % NUMBERS) as u16;
+            let number = (next % limit) as u16;
             next += 1;
             if taken.insert(number) {
                 return number;

@@ -266,6 +266,8 @@ pub struct PortRow {
     pub role: String,
     /// `up`, `down` or `detached`; `unknown` before the first report.
     pub state: String,
+    /// The device is attached (false while its interface is gone).
+    pub attached: bool,
     /// DPDK's driver and arguments.
     pub device: String,
     /// The device's own MAC address.
@@ -331,7 +333,7 @@ pub struct RouterRow {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// Its MAC address where configured, or as the bridge has learned it.
+    /// Its MAC address where configured.
     pub mac: Option<MacAddr>,
     /// The port it is behind.
     pub port: String,

@@ -60,7 +60,7 @@ pub struct FlowQuery {
     pub server: Option<String>,
     /// From this client.
     pub client: Option<IpAddr>,
-    /// At most this many, at most [`FLOWS_MAX`]; 0: 100.
+    /// At most this many; 0, or absent: [`FLOWS_MAX`].
     pub limit: u32,
 }
 

@@ -6,6 +6,7 @@ use crate::mistake::{Caution, Mistake};
 use crate::raw::{AffinityFields, RawAffinity, RawCluster, RawMember, RawService};
 use crate::reader::{Element, Field, Findings};
 use core::ops::RangeInclusive;
+use dataplane_flow::CLUSTERS_MAX;
 use dataplane_message::{Chooser, Fail, UdpMode, vmac};
 use dataplane_port::VlanId;
 
@@ -20,9 +21,6 @@ const ALL_PORTS: RangeInclusive<u16> = 0..=u16::MAX;
 
 /// The protocols that have ports.
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
-
-/// The most clusters: numbers have 16 bits, and one stands for none.
-const CLUSTERS_MAX: usize = 65_535;
 
 /// The most services of a cluster.
 const SERVICES_MAX: usize = 256;

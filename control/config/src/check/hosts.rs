@@ -5,7 +5,7 @@ use crate::config::Server;
 use crate::mistake::Mistake;
 use crate::raw::{RawRouter, RawServer};
 use crate::reader::{Field, Findings};
-use dataplane_flow::TargetId;
+use dataplane_flow::TARGETS_MAX;
 use dataplane_message::{Admin, MacPlan, PortRole, RouterPlan};
 use dataplane_port::{PortId, VlanId};
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ pub(super) fn servers(
     facts: &mut Facts,
     findings: &mut Findings,
 ) -> Option<Vec<Server>> {
-    let most = usize::from(TargetId::NONE.0);
-    if raw.len() > most {
-        findings.error("servers", Mistake::TooMany { things: "servers", count: raw.len(), most });
+    if raw.len() > TARGETS_MAX {
+        let mistake = Mistake::TooMany { things: "servers", count: raw.len(), most: TARGETS_MAX };
+        findings.error("servers", mistake);
         return None;
     }
     let mut learning = HashMap::new();

@@ -1,0 +1,18 @@
+//! flowswitchd: `run`, `control`, `check`.
+//!
+//! The rules are in machines without sockets and clocks ([`conversation`], [`supervisor`]); the shells
+//! around them ([`control`], [`run`]) own sockets, files, processes and time.
+
+mod clients;
+pub mod control;
+pub mod conversation;
+mod files;
+mod link;
+mod load;
+mod model;
+mod notify;
+pub mod orders;
+mod steps;
+mod wall;
+
+pub use load::LoadError;
