@@ -191,7 +191,7 @@ pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, me
         Network::Other => return to_vmac_or_bridge(tables, meta),
     }
     if layers.protocol == protocol::ICMPV6
-        && (layers.flags == 130 || (133..=137).contains(&layers.flags))
+        && (layers.flags == 130 && meta.is_group() || (133..=137).contains(&layers.flags))
         && layers.part == Part::Whole
     {
         meta.way = Way::Neighbour;

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let mut bucket = Bucket::new(10, 5);
-        let second = |ms| Instant::from_millis(1000 + ms);
+        let second = |ms: u64| Instant::from_millis(1000 + ms);
         assert_eq!((0..10).filter(|_| bucket.take(second(0))).count(), 5);
         assert!(!bucket.take(second(99)));
         assert!(bucket.take(second(100)));

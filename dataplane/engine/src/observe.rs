@@ -7,7 +7,7 @@
 use crate::Engine;
 use crate::classify::Meta;
 use crate::outbox::Event;
-use crate::steer::answered;
+use crate::steer::{answered, martian};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State};
@@ -97,6 +97,9 @@ impl Engine {
         let layers = &meta.layers;
         let tables = Arc::clone(&self.tables);
         let Some(cluster) = tables.cluster(meta.cluster) else { return };
+        if martian(meta.key.client_words(), meta.key.is_v6()) {
+            return; // F11: or what comes from there would find an entry.
+        }
         let (state, flags) = match (meta.key.kind(), layers.protocol) {
             (KeyKind::Ipsec, _) => (State::Ipsec, 0),
             (_, protocol::TCP) => match layers.flags & (tcp::SYN | tcp::ACK | tcp::RST) {

@@ -338,7 +338,7 @@ fn affinity_key(cluster: &ClusterTable, service: &ServiceTable, key: &FlowKey) -
 }
 
 /// Sources that no packet may have: this network, loopback, multicast and beyond (F11).
-fn martian(source: [u64; 2], v6: bool) -> bool {
+pub(crate) fn martian(source: [u64; 2], v6: bool) -> bool {
     if v6 {
         let unspecified_or_loopback = source[0] == 0 && source[1] <= 1;
         return unspecified_or_loopback || source[0] >> 56 == 0xff;

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a6_an_address_that_flaps_is_frozen_for_ten_seconds() {
         let mut table = BridgeTable::default();
-        let at = |ms| Instant::from_millis(1000 + ms);
+        let at = |ms: u64| Instant::from_millis(1000 + ms);
         table.see(VLAN, MAC, PortId(0), &limits(), at(0));
         let seen: Vec<Sighting> =
             (1..=6).map(|i| table.see(VLAN, MAC, PortId(i as u8 % 2), &limits(), at(i))).collect();

@@ -388,7 +388,7 @@ impl Publisher {
     fn inject(&mut self, port: PortId, frame: &[u8]) {
         if let Some(desk) = self.desks.first_mut() {
             // A full ring drops the frame, as a full queue would.
-            let _ = desk.inject.push(Crossing::new(port, None, frame));
+            let _ = desk.inject.push(Crossing::new(port, frame));
         }
     }
 
@@ -408,11 +408,8 @@ impl Publisher {
             let mut frame = vec![0; announcement.frame_len()];
             announcement.emit_frame(state.mac, &mut frame);
             if let Some(desk) = self.desks.first_mut() {
-                let _ = desk.inject.push(Crossing::new(port.id, None, &frame));
+                let _ = desk.inject.push(Crossing::new(port.id, &frame));
             }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use dataplane_engine::{Engine, Event, Tables};
 use dataplane_flow::{Entry, FlowKey};
 use dataplane_message::FlowFilter;
-use dataplane_port::{PortId, PuntReason};
+use dataplane_port::PortId;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 
@@ -20,19 +20,17 @@ const COMMANDS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crossing {
     pub(crate) port: PortId,
-    /// `None`: from control, to be sent.
-    pub(crate) reason: Option<PuntReason>,
     len: u16,
     bytes: [u8; FRAME_MAX],
 }
 
 impl Crossing {
     /// Copies the frame; what is longer than [`FRAME_MAX`] is cut.
-    pub(crate) fn new(port: PortId, reason: Option<PuntReason>, frame: &[u8]) -> Self {
+    pub(crate) fn new(port: PortId, frame: &[u8]) -> Self {
         let len = frame.len().min(FRAME_MAX);
         let mut bytes = [0; FRAME_MAX];
         bytes[..len].copy_from_slice(&frame[..len]);
-        Self { port, reason, len: len as u16, bytes }
+        Self { port, len: len as u16, bytes }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

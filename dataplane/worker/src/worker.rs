@@ -4,9 +4,7 @@ use crate::listing::Listing;
 use crate::seat::{Command, Crossing, WorkerSeat};
 use dataplane_engine::{Bucket, Engine, Release};
 use dataplane_flow::Instant;
-use dataplane_port::{
-    BURST, DropReason, EMIT_MAX, Head, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
-};
+use dataplane_port::{BURST, DropReason, EMIT_MAX, Head, PortId, Ports, Refused, SlotId, Verdict};
 
 /// Frames a second that one worker punts, and at once (A5).
 const PUNT_PPS: u32 = 1_000;
@@ -98,8 +96,8 @@ impl<P: Ports> Worker<P> {
                 Verdict::Flood(flood) => sent += (flood.plain.len() + flood.edited.len()) as u64,
                 Verdict::Consumed => other[0] += 1,
                 Verdict::Hand(_) => other[1] += 1,
-                Verdict::Punt(reason) => {
-                    if punt(&mut self.seat, &mut self.punt_limit, head, *reason, now) {
+                Verdict::Punt(_) => {
+                    if punt(&mut self.seat, &mut self.punt_limit, head, now) {
                         other[2] += 1;
                     } else {
                         *verdict = Verdict::Drop(DropReason::PuntRate);
@@ -229,12 +227,6 @@ impl<P: Ports> Worker<P> {
 
 /// Puts the frame on the ring to the publisher; policed before it.
 #[cold]
-fn punt(
-    seat: &mut WorkerSeat,
-    limit: &mut Bucket,
-    head: &Head<'_>,
-    reason: PuntReason,
-    now: Instant,
-) -> bool {
-    limit.take(now) && seat.punts.push(Crossing::new(head.port, Some(reason), head.data)).is_ok()
+fn punt(seat: &mut WorkerSeat, limit: &mut Bucket, head: &Head<'_>, now: Instant) -> bool {
+    limit.take(now) && seat.punts.push(Crossing::new(head.port, head.data)).is_ok()
 }

@@ -21,7 +21,7 @@ impl Engine {
             (usize::from(meta.layers.l3), usize::from(meta.layers.l4), usize::from(meta.layers.end));
         let Some(AddressPair::V6 { src, dst }) = pair(head.data, meta) else { return malformed };
         if meta.layers.flags == icmpv6::kind::MLD_QUERY {
-            return self.mld_query(head, meta, l4..end, now);
+            return self.mld_query(head, meta, src, l4..end, now);
         }
         let hop_limit = head.data.get(l3 + 7).copied().unwrap_or(0);
         let Some(Ok(message)) = head.data.get(l4..end).map(Message::new_checked) else { return malformed };
@@ -94,6 +94,7 @@ impl Engine {
         &mut self,
         head: &Head<'_>,
         meta: &Meta,
+        src: Ipv6Addr,
         message: core::ops::Range<usize>,
         now: Instant,
     ) -> Verdict {
@@ -101,6 +102,8 @@ impl Engine {
             let group = query.group();
             self.announcer.asked(head.port, meta.vlan, group, query.version(), now);
         }
-        self.bridge_to(head.port, meta, PortSet::EMPTY, now)
+        // FS-3: a server that asks in its VIP's name is not heard by the others.
+        let apart = self.tables.vip(meta.vlan, IpAddr::V6(src)).map_or(PortSet::EMPTY, |c| c.carriers);
+        self.bridge_to(head.port, meta, apart, now)
     }
 }

@@ -1,0 +1,116 @@
+//! Fragments: FS-20, F13, F14.
+
+use crate::rig::*;
+use dataplane_message::Chooser;
+use std::net::Ipv4Addr;
+
+/// The fragments of a UDP datagram of 4,000 bytes.
+fn fragments(client: Ipv4Addr, port: u16, id: u16) -> Vec<Vec<u8>> {
+    let mut datagram = vec![0; 8];
+    datagram[..2].copy_from_slice(&port.to_be_bytes());
+    datagram[2..4].copy_from_slice(&53_u16.to_be_bytes());
+    datagram[4..6].copy_from_slice(&4008_u16.to_be_bytes());
+    datagram.resize(4008, id as u8);
+    let parts: Vec<&[u8]> = datagram.chunks(1480).collect();
+    parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| {
+            let mut frame = ipv4((ROUTER, client), (VMAC, VIP), 17, part);
+            frame.truncate(34 + part.len());
+            frame[18..20].copy_from_slice(&id.to_be_bytes());
+            let more = if i + 1 < parts.len() { 0x2000 } else { 0 };
+            frame[20..22].copy_from_slice(&(more | (i * 1480 / 8) as u16).to_be_bytes());
+            fix_ipv4(&mut frame);
+            frame
+        })
+        .collect()
+}
+
+fn check(workers: u8, order: &[usize]) {
+    let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), workers);
+    let mut servers = [0; 3];
+    for id in 0..120_u16 {
+        let client = Ipv4Addr::new(198, 51, 100, id as u8);
+        let parts = fragments(client, 5000 + id, id + 1);
+        // A whole datagram of the same flow first, half of the time.
+        let whole =
+            (id % 2 == 0).then(|| rig.reaches(R1, &udp((ROUTER, client, 5000 + id), (VMAC, VIP, 53), b"x")));
+        let mut out = Vec::new();
+        for i in order {
+            out.extend(rig.send(R1, &parts[*i]));
+        }
+        assert_eq!(out.len(), 3, "{id}: {:?}", rig.drops());
+        let to = out[0].0;
+        let server = S.iter().position(|s| *s == to).unwrap();
+        assert!(whole.is_none_or(|whole| whole == server), "the flow's server");
+        for (port, frame) in &out {
+            assert_eq!((*port, &frame[..6]), (to, &server_mac(server).0[..]));
+            assert!(parts.iter().any(|part| part[6..] == frame[6..]));
+        }
+        servers[server] += 1;
+    }
+    assert!(servers.iter().all(|n| *n > 20), "{servers:?}");
+    assert_eq!(rig.wire.buffers_in_use(), 0);
+}
+
+#[test]
+fn fs_20_in_order() {
+    check(1, &[0, 1, 2]);
+    check(3, &[0, 1, 2]);
+}
+
+#[test]
+fn fs_20_reversed_and_mixed() {
+    check(1, &[2, 1, 0]);
+    check(3, &[2, 1, 0]);
+    check(2, &[1, 0, 2]);
+}
+
+#[test]
+fn fs_20_a_fragment_waits_ten_milliseconds_for_its_first() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let parts = fragments(CLIENT, 5000, 9);
+    assert!(rig.send(R1, &parts[1]).is_empty());
+    assert_eq!(rig.wire.buffers_in_use(), 1);
+    rig.wait_ms(11);
+    assert_eq!((rig.drop_count("fragment-lost"), rig.wire.buffers_in_use()), (1, 0));
+    // The first one alone goes on, and what follows within two seconds.
+    assert_eq!(rig.send(R1, &parts[0]).len(), 1);
+    rig.wait_ms(1900);
+    assert_eq!(rig.send(R1, &parts[2]).len(), 1);
+}
+
+#[test]
+fn f14_a_flood_of_fragments_holds_no_more_than_there_is_room_for() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    for id in 0..2000_u16 {
+        let client = Ipv4Addr::new(198, 51, (id >> 8) as u8, id as u8);
+        rig.send(R1, &fragments(client, 5000, id)[1]);
+        assert!(rig.wire.buffers_in_use() <= 256);
+    }
+    // One datagram holds at most 64.
+    rig.wait_ms(11);
+    for _ in 0..200 {
+        rig.send(R1, &fragments(CLIENT, 5000, 9)[1]);
+    }
+    assert_eq!(rig.wire.buffers_in_use(), 64);
+    rig.wait_ms(11);
+    assert_eq!(rig.wire.buffers_in_use(), 0);
+}
+
+#[test]
+fn f14_tiny_overlapping_and_endless_fragments_are_dropped() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let fragment = |protocol: u8, field: u16, len: usize| {
+        let mut frame = ipv4((ROUTER, CLIENT), (VMAC, VIP), protocol, &vec![1; len]);
+        frame.truncate(34 + len);
+        frame[20..22].copy_from_slice(&field.to_be_bytes());
+        fix_ipv4(&mut frame);
+        frame
+    };
+    rig.dropped(R1, &fragment(6, 0x2000, 8), "bad-fragment");
+    rig.dropped(R1, &fragment(6, 0x0001, 40), "bad-fragment");
+    rig.dropped(R1, &fragment(17, 0x1fff, 1400), "bad-fragment");
+    assert_eq!(rig.flows(), []);
+}
