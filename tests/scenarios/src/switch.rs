@@ -91,17 +91,27 @@ impl Switch {
         serde_json::from_str(&text).with_context(|| format!("show {what} is no JSON: {text}"))
     }
 
+    /// The rows of a view.
+    ///
+    /// # Errors
+    ///
+    /// When the switch does not say.
+    pub fn rows(&self, what: &str) -> Result<Vec<Value>> {
+        let mut shown = self.show(what)?;
+        match shown.get_mut(what).map(Value::take) {
+            Some(Value::Array(rows)) => Ok(rows),
+            _ => bail!("show {what} has no rows: {shown}"),
+        }
+    }
+
     /// How many frames were dropped for a reason so far.
     ///
     /// # Errors
     ///
     /// When the switch does not say.
     pub fn drops(&self, reason: &str) -> Result<u64> {
-        let drops = self.show("drops")?;
-        Ok(rows(&drops)
-            .find(|row| row["reason"] == reason)
-            .and_then(|row| row["frames"].as_u64())
-            .unwrap_or_default())
+        let row = self.rows("drops")?.into_iter().find(|row| row["reason"] == reason);
+        Ok(row.and_then(|row| row["frames"].as_u64()).unwrap_or_default())
     }
 
     /// The flows there are: client, its port, server.
@@ -110,8 +120,9 @@ impl Switch {
     ///
     /// When the switch does not say.
     pub fn flows(&self) -> Result<Vec<(String, u64, String)>> {
-        let flows = self.show("flows")?;
-        Ok(rows(&flows)
+        let flows = self.rows("flows")?;
+        Ok(flows
+            .iter()
             .map(|row| {
                 let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
                 (text("client"), row["client_port"].as_u64().unwrap_or_default(), text("server"))
@@ -125,11 +136,11 @@ impl Switch {
     ///
     /// When the switch does not say.
     pub fn port_attached(&self, name: &str) -> Result<bool> {
-        let ports = self.show("ports")?;
-        rows(&ports)
+        self.rows("ports")?
+            .iter()
             .find(|row| row["name"] == name)
             .and_then(|row| row["attached"].as_bool())
-            .with_context(|| format!("no port {name} in {ports}"))
+            .with_context(|| format!("the switch shows no port {name}"))
     }
 
     /// Writes another configuration and has it loaded.
@@ -213,15 +224,6 @@ impl Switch {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
-}
-
-/// The rows of what `show` prints: the list itself, or the one list in it.
-fn rows(shown: &Value) -> impl Iterator<Item = &Value> {
-    shown
-        .as_array()
-        .or_else(|| shown.as_object().and_then(|o| o.values().find_map(Value::as_array)))
-        .into_iter()
-        .flatten()
 }
 
 /// Where a program of the product is.

@@ -1,0 +1,172 @@
+//! Everything that can be tested on this machine, in one go, with a list of what was and what was not.
+
+use crate::workspace::{cargo, packages};
+use crate::{build, setup, shell};
+use anyhow::{Result, bail};
+use std::process::Command;
+use std::time::Instant;
+
+/// What became of one part.
+struct Part {
+    name: &'static str,
+    result: Outcome,
+    seconds: f64,
+}
+
+enum Outcome {
+    Passed(String),
+    Failed(String),
+    Skipped(String),
+}
+
+/// Property tests' cases in the long form.
+const LONG_CASES: &str = "20000";
+
+/// Runs all of it.
+pub(crate) fn run(long: bool) -> Result<()> {
+    let start = Instant::now();
+    let lacking = setup::try_run();
+    if let Some(reason) = &lacking {
+        println!("{reason}\nWhat needs it is skipped below.");
+    }
+    let no_dpdk = build::all()?;
+    let built = start.elapsed();
+
+    let mut parts = vec![
+        part("unit, property, model", || unit(long)),
+        part("examples in documentation", || lines("ok.", &mut cargo("test --doc --quiet"))),
+    ];
+    parts.push(match &no_dpdk {
+        None => part("DPDK behind safe types", || {
+            let others = build::select(packages()?.into_iter().filter(|p| !p.default));
+            lines("test result", &mut cargo(&format!("test{others}")))
+        }),
+        Some(reason) => skipped("DPDK behind safe types", reason),
+    });
+    parts.push(part("scenarios", || scenarios(if long { &["--full"] } else { &[] })));
+
+    println!("\n{:<28}{:<9}{:>7}  figure", "part", "result", "s");
+    let mut failed = 0;
+    for part in &parts {
+        let (result, figure) = match &part.result {
+            Outcome::Passed(figure) => ("ran", figure),
+            Outcome::Failed(reason) => ("FAILED", reason),
+            Outcome::Skipped(reason) => ("skipped", reason),
+        };
+        failed += u32::from(matches!(part.result, Outcome::Failed(_)));
+        println!("{:<28}{result:<9}{:>7.1}  {figure}", part.name, part.seconds);
+    }
+    let total = start.elapsed();
+    println!("built in {:.0} s, tested in {:.0} s", built.as_secs_f64(), (total - built).as_secs_f64());
+    if failed > 0 {
+        bail!("{failed} of {} parts failed", parts.len());
+    }
+    Ok(())
+}
+
+/// The scenarios alone, after a build.
+pub(crate) fn scenarios_only(arguments: &[String]) -> Result<()> {
+    build::all()?;
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match scenarios(&words)? {
+        Outcome::Failed(reason) => bail!("{reason}"),
+        Outcome::Passed(_) | Outcome::Skipped(_) => Ok(()),
+    }
+}
+
+/// Every benchmark there is.
+pub(crate) fn bench() -> Result<()> {
+    let mut any = false;
+    for package in packages()?.into_iter().filter(|p| !p.benches.is_empty()) {
+        if !package.default && build::dpdk_lacks().is_some() {
+            println!("skipped: {}, because DPDK is not installed", package.name);
+            continue;
+        }
+        any = true;
+        for bench in &package.benches {
+            shell::run(&mut cargo(&format!("bench -p {} --bench {bench}", package.name)))?;
+        }
+    }
+    if !any {
+        println!("There is no benchmark yet.");
+    }
+    Ok(())
+}
+
+/// All tests of what a plain `cargo build` builds, but the scenarios.
+fn unit(long: bool) -> Result<Outcome> {
+    let selected =
+        build::select(packages()?.into_iter().filter(|p| p.default && p.name != "tests-scenarios"));
+    let nextest = shell::have("cargo-nextest");
+    let mut command = if nextest {
+        cargo(&format!(
+            "nextest run --no-fail-fast --no-tests pass{selected} -p tests-scenarios --lib --bins --tests"
+        ))
+    } else {
+        cargo(&format!("test --no-fail-fast{selected} -p tests-scenarios --lib --bins --tests"))
+    };
+    if nextest {
+        command.args(["-E", "not binary(scenarios)"]);
+    }
+    if long {
+        command.env("PROPTEST_CASES", LONG_CASES);
+    }
+    command.env("FLOWSWITCH_SCENARIOS", "later");
+    lines(if nextest { "Summary" } else { "test result" }, &mut command)
+}
+
+/// Real traffic. Its own last line is the figure.
+fn scenarios(arguments: &[&str]) -> Result<Outcome> {
+    let mut command = cargo("test -p tests-scenarios --test scenarios --");
+    command.args(arguments).env("FLOWSWITCH_BIN_DIR", build::programs()?).env_remove("FLOWSWITCH_SCENARIOS");
+    lines(" passed, ", &mut command)
+}
+
+/// Runs a command; its lines with `mark` are the figure.
+fn lines(mark: &str, command: &mut Command) -> Result<Outcome> {
+    let (well, lines) = shell::tee(command)?;
+    let marked: Vec<&str> = lines.iter().filter(|l| l.contains(mark)).map(|l| l.trim()).collect();
+    let figure = match &marked[..] {
+        [one] => (*one).to_owned(),
+        many => counted(many),
+    };
+    Ok(if well { Outcome::Passed(figure) } else { Outcome::Failed(figure) })
+}
+
+/// `cargo test` prints a line of counts for each program: their sums.
+fn counted(lines: &[&str]) -> String {
+    let sum = |word: &str| -> u64 {
+        lines
+            .iter()
+            .filter_map(|l| {
+                l.split(&format!(" {word}")).next()?.rsplit([' ', ';']).next()?.parse::<u64>().ok()
+            })
+            .sum()
+    };
+    format!("{} passed, {} failed, {} ignored", sum("passed"), sum("failed"), sum("ignored"))
+}
+
+fn part(name: &'static str, run: impl FnOnce() -> Result<Outcome>) -> Part {
+    println!("\n== {name}");
+    let start = Instant::now();
+    let result = run().unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+    Part { name, result, seconds: start.elapsed().as_secs_f64() }
+}
+
+fn skipped(name: &'static str, reason: &str) -> Part {
+    Part { name, result: Outcome::Skipped(reason.to_owned()), seconds: 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_several_programs_are_added() {
+        let lines = [
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s",
+        ];
+        assert_eq!(counted(&lines), "15 passed, 2 failed, 1 ignored");
+    }
+}
