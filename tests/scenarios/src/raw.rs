@@ -36,6 +36,7 @@ pub(crate) type Memory = Arc<Mutex<VecDeque<(Duration, Vec<u8>)>>>;
 pub struct Tap {
     socket: OwnedFd,
     memory: Memory,
+    own: bool,
 }
 
 impl Tap {
@@ -60,10 +61,17 @@ impl Tap {
             setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
             setsockopt(&socket, PacketAuxdata, &true)?;
             bind(socket.as_raw_fd(), &address)?;
-            let tap = Self { socket, memory: Memory::default() };
+            let tap = Self { socket, memory: Memory::default(), own: false };
             tap.drain();
             Ok(tap)
         })
+    }
+
+    /// The same, which also sees what the host itself sends.
+    #[must_use]
+    pub fn with_own(mut self) -> Self {
+        self.own = true;
+        self
     }
 
     /// Sends one frame, as it is.
@@ -147,7 +155,7 @@ impl Tap {
                 MsgFlags::empty(),
             )
             .ok()?;
-            if message.address.is_some_and(|a| a.pkttype() == libc::PACKET_OUTGOING) {
+            if !self.own && message.address.is_some_and(|a| a.pkttype() == libc::PACKET_OUTGOING) {
                 continue;
             }
             let tag = message.cmsgs().ok()?.find_map(stripped_tag);

@@ -230,7 +230,7 @@ fn parse(scenarios: &[Scenario]) -> Result<Option<Arguments>> {
 }
 
 /// Why no scenario can run here.
-fn machine_lacks() -> Option<String> {
+pub fn machine_lacks() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("needs Linux".into());
     }
