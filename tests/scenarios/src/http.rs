@@ -55,7 +55,9 @@ impl Connection {
     ///
     /// When the connection breaks.
     pub fn ask(&mut self, path: &str) -> Result<()> {
-        write!(self.stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n").context("send a request")
+        // In one piece: a question is one segment.
+        let question = format!("GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
+        self.stream.get_mut().write_all(question.as_bytes()).context("send a request")
     }
 
     /// Reads an answer.
