@@ -327,6 +327,11 @@ impl Wire {
         lock(&self.shared.pool).in_use
     }
 
+    /// Frames that outlive their burst: kept, and neither sent, handed over nor dropped.
+    pub fn kept(&self) -> usize {
+        lock(&self.shared.pool).kept
+    }
+
     /// Frames lost because the pool was empty when they were received (a NIC's `rx_nombuf`).
     pub fn missed(&self) -> u64 {
         self.shared.lanes.iter().map(|lane| lock(lane).missed).sum()

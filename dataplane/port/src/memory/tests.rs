@@ -168,12 +168,12 @@ fn a_kept_frame_is_rewritten_and_sent_later_or_freed() {
     assert!(ports.keep(2).is_none(), "two may be kept");
     assert!(ports.keep(2).is_none() && ports.keep(99).is_none());
     dispatch(&mut ports, Verdict::Hold(SlotId(0)));
-    assert_eq!(ports.buffers_in_use(), 2);
+    assert_eq!((ports.buffers_in_use(), ports.wire().kept()), (2, 2));
     ports.bytes(&mut first)[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
     assert!(ports.send(P1, TagEdit::Push(5), first));
     drop(second);
     ports.flush(&mut Refused::default());
-    assert_eq!(ports.buffers_in_use(), 0);
+    assert_eq!((ports.buffers_in_use(), ports.wire().kept()), (0, 0));
     let sent = ports.take_sent();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].1[..16], [2, 9, 9, 9, 9, 9, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5]);
