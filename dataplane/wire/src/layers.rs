@@ -254,7 +254,7 @@ impl Layers {
                     let field = u16::from_be_bytes([header[2], header[3]]);
                     at += 8;
                     // An atomic fragment (RFC 6946) is a whole datagram.
-                    if field & 0xfff9 != 0 {
+                    if field & 0xfff9 != 0 && at <= end {
                         self.id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
                         let offset = usize::from(field & 0xfff8);
                         return self.read_fragment(data, at, end, offset, field & 1 != 0);
