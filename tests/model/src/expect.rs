@@ -79,6 +79,12 @@ const BRIDGE_DROPS: [&str; 3] = ["no-egress", "storm", "port-down"];
 
 /// What may become of `frame`, received on `port`.
 pub fn expect(table: &Table, port: usize, frame: &[u8]) -> Expected {
+    let expected = by_link(table, port, frame);
+    // F1. No wire carries them; a header without a word behind it may be read or not.
+    if frame.len() < 16 { expected.or(["runt"]) } else { expected }
+}
+
+fn by_link(table: &Table, port: usize, frame: &[u8]) -> Expected {
     let head = match link(frame) {
         Ok(head) => head,
         Err(reason) => return Expected::drop([reason]),
@@ -98,7 +104,7 @@ pub fn expect(table: &Table, port: usize, frame: &[u8]) -> Expected {
     }
     if let [0x01, 0x80, 0xc2, 0, 0, last @ 0..=0x0f] = head.dst {
         return match last {
-            _ if head.ethertype == 0x88cc => Expected::only(Outcome::Punt),
+            _ if head.ethertype == 0x88cc => Expected::only(Outcome::Punt).or(["punt-rate"]), // A5
             0 if !place.drops_bpdus => bridge(vlan, Vec::new()),
             0 => Expected::drop(["bpdu"]),
             _ => Expected::drop(["link-local"]),
@@ -145,7 +151,12 @@ fn internet(table: &Table, port: usize, vlan: u16, head: &Link<'_>, ip: &Ip<'_>)
             return Expected::drop(["vip-not-unicast"]); // FS-6
         }
     }
-    let mut expected = other(table, vlan, head, &ip.flaws);
+    let transport = ip.transport();
+    let flaws = [&ip.flaws[..], &transport.flaws, &transport.doubts].concat();
+    let mut expected = other(table, vlan, head, &flaws);
+    if from_vip.is_some() && sender.is_none() && head.dst[0] & 1 != 0 {
+        expected = expected.or(["martian"]); // F11, for a group
+    }
     if let (Outcome::Bridge { except, .. }, Some(cluster)) = (&mut expected.outcome, from_vip)
         && head.dst[0] & 1 != 0
     {
@@ -155,7 +166,6 @@ fn internet(table: &Table, port: usize, vlan: u16, head: &Link<'_>, ip: &Ip<'_>)
     if speaks_for_vip {
         expected = expected.or(["reset-withheld", "port-taken"]); // FS-7a, FS-25
     }
-    let transport = ip.transport();
     if table.ports[port].role == Role::Server && matches!((ip.protocol, transport.src), (17, 67 | 547)) {
         expected = expected.or(["guard"]); // FS-5
     }

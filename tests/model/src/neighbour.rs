@@ -18,7 +18,8 @@ struct Talk {
 pub(crate) fn arp(table: &Table, port: usize, vlan: u16, head: &Link<'_>) -> Expected {
     let Some(packet) = head.payload.get(..28) else { return Expected::drop(["arp-malformed"]) };
     let fixed = packet[..6] == [0, 1, 8, 0, 6, 4] && packet[6] == 0 && matches!(packet[7], 1 | 2);
-    if !fixed || packet[8..14] != head.src {
+    let group = matches!(packet[14..18], [224..=239, ..] | [255, 255, 255, 255]);
+    if !fixed || packet[8..14] != head.src || group {
         return Expected::drop(["arp-malformed"]); // A4
     }
     let ip = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);

@@ -13,10 +13,10 @@
 
 use crate::expect::{Expected, Outcome, expect};
 use crate::parse::{Ip, Link, link, network};
-use crate::table::{Mac, Table};
+use crate::table::{Mac, Role, Table};
 use core::fmt;
 use core::net::IpAddr;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A frame that left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Oracle {
     table: Table,
     flows: HashMap<Key, usize>,
     datagrams: HashMap<Key, usize>,
+    /// Flows that servers had a word in.
+    loose: HashSet<Key>,
     held: Vec<Held>,
 }
 
@@ -104,7 +106,13 @@ struct Case<'a> {
 impl Oracle {
     /// An oracle for a switch with this table, at its start.
     pub fn new(table: Table) -> Self {
-        Self { table, flows: HashMap::new(), datagrams: HashMap::new(), held: Vec::new() }
+        Self {
+            table,
+            flows: HashMap::new(),
+            datagrams: HashMap::new(),
+            loose: HashSet::new(),
+            held: Vec::new(),
+        }
     }
 
     /// The table.
@@ -116,6 +124,12 @@ impl Oracle {
     pub fn forget(&mut self) {
         self.flows.clear();
         self.datagrams.clear();
+        self.loose.clear();
+    }
+
+    /// Forgets what was held: so much time has passed without a frame that nothing is any more.
+    pub fn release(&mut self) {
+        self.held.clear();
     }
 
     /// Judges what became of a frame.
@@ -163,9 +177,10 @@ impl Oracle {
         let Some(to) = self.take_one(out, case.seen.frame, case.tagged, *vlan, servers) else {
             return Ok(false);
         };
-        let server = &self.table.servers[to];
-        if server.port == case.seen.port && !servers.iter().any(|s| self.table.servers[*s].mac == case.src())
-        {
+        // A client that shares a server's port reaches that server only through us; from outside there
+        // is no way back out.
+        let port = self.table.servers[to].port;
+        if port == case.seen.port && self.table.ports[port].role == Role::Outside {
             return Err("(c) back out of the port that it came from".into());
         }
         if self.take_one(out, case.seen.frame, case.tagged, *vlan, servers).is_some() {
@@ -174,6 +189,7 @@ impl Oracle {
         if let Some(ip) = case.ip() {
             self.bind(*vlan, &ip, to)?;
         }
+        self.loosen(*vlan, case);
         Ok(true)
     }
 
@@ -208,6 +224,7 @@ impl Oracle {
             return Err(format!("(d) fragments of one datagram to two servers, now {to}"));
         }
         if let Some(key) = flow_key(vlan, ip)
+            && !self.loose.contains(&key)
             && *self.flows.entry(key).or_insert(to) != to
         {
             return Err(format!("(d) one flow to two servers, {} and now {to}", self.flows[&key]));
@@ -254,7 +271,7 @@ impl Oracle {
                 if let Some(port) = ports.iter().find(|port| except.contains(port)) {
                     return Err(format!("FS-3: reached a carrier of the VIP on port {port}"));
                 }
-                self.unbind(case);
+                self.loosen(*vlan, case);
             }
             Outcome::Relay { cluster } => {
                 let vmac = self.table.clusters[*cluster].vmac;
@@ -293,23 +310,24 @@ impl Oracle {
         Ok(before - out.len())
     }
 
-    /// A server's packet may begin a flow of its own, or take one over (FS-7a, FS-25): which server
-    /// the flow has from now on is not for the oracle to say.
-    fn unbind(&mut self, case: &Case<'_>) {
-        let (Outcome::Bridge { vlan, .. }, Some(ip)) = (&case.expected.outcome, case.ip()) else { return };
-        if self.table.server_at(case.seen.port, case.src()).is_none() {
+    /// A server's packet may begin a flow of its own, or take one over (FS-7a, FS-25), for as long as
+    /// the entry lives: which server the flow has from now on is not for the oracle to say.
+    fn loosen(&mut self, vlan: u16, case: &Case<'_>) {
+        let Some(ip) = case.ip().filter(|_| self.table.server_at(case.seen.port, case.src()).is_some())
+        else {
             return;
-        }
-        if let Some(key) = flow_key(*vlan, &reversed(&ip)) {
-            self.flows.remove(&key);
-        }
-        let ipsec = (*vlan, ip.src, ip.dst, IPSEC, 0, 0);
-        self.flows.remove(&ipsec);
+        };
+        self.loose.extend(outbound_key(vlan, &ip));
+        self.loose.insert((vlan, ip.src, ip.dst, IPSEC, 0, 0));
     }
 
     /// What left and is none of the frames that came in: the switch's own words.
     fn check_own(&self, case: &Case<'_>, sent: &Sent) -> Result<(), String> {
         let own = link(&sent.bytes).map_err(|flaw| format!("sent a frame that is {flaw}"))?;
+        let lldp = own.ethertype == 0x88cc && own.dst == [1, 0x80, 0xc2, 0, 0, 0xe];
+        if lldp {
+            return Ok(());
+        }
         let vlan = match own.vid {
             0 => self.table.ports[sent.port].untagged,
             vid => Some(vid),
@@ -390,7 +408,7 @@ impl Oracle {
         let ends = u64::from(is_out) + dropped.saturating_sub(over) + counts.punted + u64::from(kept);
         let right = match &case.expected.outcome {
             Outcome::Drop => ends == 1 && !is_out && counts.consumed == 0,
-            Outcome::Punt => ends == 1 && counts.punted == 1,
+            Outcome::Punt => ends == 1 && !is_out,
             Outcome::Answer { .. } => !is_out && (answered && ends == 0 || !answered && ends == 1),
             Outcome::Steer { may_wait, .. } => {
                 ends == 1 && counts.consumed == 0 && (*may_wait || !kept)
@@ -402,7 +420,8 @@ impl Oracle {
         if !right {
             return Err(format!("(b) {ends} ends of one frame, or not the right one"));
         }
-        if dropped > over && !is_out && counts.flows_new > 0 {
+        let malformed = case.expected.outcome == Outcome::Drop;
+        if malformed && counts.flows_new > 0 {
             return Err("(f) a frame that was dropped made a flow".into());
         }
         let gone = (over as usize).min(self.held.len());
@@ -465,9 +484,12 @@ fn flow_key(vlan: u16, ip: &Ip<'_>) -> Option<Key> {
     Some((vlan, ip.dst, ip.src, ip.protocol, u32::from(transport.src), u32::from(transport.dst)))
 }
 
-/// The packet as its answer would be, as far as keys go.
-fn reversed<'a>(ip: &Ip<'a>) -> Ip<'a> {
-    Ip { src: ip.dst, dst: ip.src, ..ip.clone() }
+/// The same for a packet of a server.
+fn outbound_key(vlan: u16, ip: &Ip<'_>) -> Option<Key> {
+    let answer = Ip { src: ip.dst, dst: ip.src, ..ip.clone() };
+    let (vlan, vip, client, protocol, a, b) = flow_key(vlan, &answer)?;
+    let swapped = !matches!(protocol, 1 | 58); // An echo has one identifier for both sides.
+    Some(if swapped { (vlan, vip, client, protocol, b, a) } else { (vlan, vip, client, protocol, a, b) })
 }
 
 /// Whether an ARP or ND frame is about the address.

@@ -105,7 +105,7 @@ fn tags_are_read_alike_by_everything() {
     let nested = [&syn()[..12], &[0x81, 0, 0, 6, 0x81, 0, 0, 5], &syn()[12..]].concat();
     let outcome = expect(&table(), 3, &nested).outcome;
     assert_eq!(outcome, Outcome::Bridge { vlan: 6, except: vec![] });
-    assert_eq!(drops(&[&syn()[..12], &[0x81, 0]].concat()), ["tag-depth"]);
+    assert_eq!(drops(&[&syn()[..12], &[0x81, 0, 0, 0]].concat()), ["tag-depth"]);
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! A worker allocates nothing and frees nothing, whatever comes (DESIGN: memory is taken at start).
+#![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait's implementation")]
+
+mod common;
+
+use common::{CLIENT, Switch, VIP, addr, table};
+use dataplane_message::Chooser;
+use dataplane_port::{PortId, WorkerId};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tests_model::Mac;
+use tests_model::frames::{ACK, FIN, RST, SYN, arp, echo, ethernet, ip, tcp, udp, v4};
+use tests_model::mutate::Random;
+
+const PACKETS: usize = 1_000_000;
+const BURST: usize = 32;
+
+struct Counting;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    if ON.load(Ordering::Relaxed) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of the
+// caller's and does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller keeps `dealloc`'s contract; `pointer` came from `System` by `alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `realloc`'s contract; `pointer` came from `System` by `alloc` above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Everything that comes in a day: new flows, known ones, both directions, fragments in the wrong
+/// order, questions and answers of ARP, floods, garbage.
+fn day() -> Vec<(usize, Vec<u8>)> {
+    let table = table();
+    let mut random = Random::new(7);
+    let (vmac, vmac6, server) = (table.clusters[0].vmac, table.clusters[1].vmac, table.servers[0]);
+    let to_vip = |packet: &[u8]| ethernet(vmac, CLIENT, None, 0x0800, packet);
+    let mut frames = Vec::new();
+    for n in 0..8192_usize {
+        let client = Ipv4Addr::from(0xc633_6400 + random.below(200) as u32 + 1);
+        let port = random.below(60_000) as u16 + 1024;
+        let (v6_client, v6_vip) = (addr("2001:db8::7"), addr("2001:db8::80"));
+        let stranger: Mac = [2, 0x77, 0, 0, (n >> 8) as u8, n as u8];
+        let frame = match n % 20 {
+            0..=3 => (0, to_vip(&v4(client, VIP, 6, 1, 0, &tcp(port, 80, SYN, 1, 0, &[])))),
+            4..=6 => (0, to_vip(&v4(client, VIP, 6, 1, 0, &tcp(port, 80, ACK, 2, 2, &[0; 400])))),
+            7 => (0, to_vip(&v4(client, VIP, 6, 1, 0, &tcp(port, 80, FIN | ACK, 2, 2, &[])))),
+            8 => (0, to_vip(&v4(client, VIP, 17, 1, 0, &udp(port, 53, &[0; 40])))),
+            9 => (0, ethernet(vmac6, CLIENT, None, 0x86dd, &ip(v6_client, v6_vip, 17, &udp(port, 53, &[])))),
+            10 => (0, to_vip(&v4(client, VIP, 1, 1, 0, &echo(false, port)))),
+            // The last fragment, then the first; and some whose first one never comes.
+            11 => (0, to_vip(&v4(client, VIP, 17, n as u16, 185, &[0; 100]))),
+            12 => (0, to_vip(&v4(client, VIP, 17, n as u16 - 1, 0x2000, &udp(port, 53, &[0; 1472])))),
+            13 => {
+                let answer = v4(VIP, client, 6, 1, 0, &tcp(80, port, SYN | ACK, 9, 2, &[]));
+                (server.port, ethernet(CLIENT, server.mac, None, 0x0800, &answer))
+            }
+            14 => {
+                let reset = v4(VIP, client, 6, 1, 0, &tcp(80, port, RST, 9, 2, &[]));
+                (server.port, ethernet(CLIENT, server.mac, None, 0x0800, &reset))
+            }
+            15 => (0, ethernet([0xff; 6], CLIENT, None, 0x0806, &arp(1, (CLIENT, client), ([0; 6], VIP)))),
+            16 => {
+                let question = arp(1, (server.mac, VIP), ([0; 6], client));
+                (server.port, ethernet([0xff; 6], server.mac, None, 0x0806, &question))
+            }
+            17 => (0, ethernet(vmac, CLIENT, None, 0x0806, &arp(2, (CLIENT, client), (vmac, VIP)))),
+            18 => (4, ethernet([0xff; 6], stranger, Some(6), 0x9000, &[0; 300])),
+            _ => (random.below(5), (0..random.below(120)).map(|_| random.draw() as u8).collect()),
+        };
+        frames.push(frame);
+    }
+    assert!(frames.iter().any(|(_, frame)| frame.len() > 1400));
+    assert!(matches!(table.clusters[0].vip, IpAddr::V4(_)));
+    frames
+}
+
+fn run(switch: &mut Switch, frames: &[(usize, Vec<u8>)], packets: usize, learn: bool) -> usize {
+    let mut sent = 0;
+    let workers = switch.workers.len();
+    for burst in 0..packets / BURST {
+        for n in 0..BURST {
+            let (port, frame) = &frames[(burst * BURST + n) % frames.len()];
+            switch.wire.push(WorkerId((n % workers) as u8), PortId(*port as u8), frame);
+        }
+        switch.now = switch.now.plus_millis(1);
+        switch.turn();
+        switch.wire.drain_sent(|_| sent += 1);
+        if learn && burst % 256 == 0 {
+            // The publisher has a thread of its own, and may allocate: new tables for the workers.
+            let on = ON.swap(false, Ordering::Relaxed);
+            switch.publisher.handle_deadline(switch.now);
+            while switch.publisher.poll_message().is_some() {}
+            ON.store(on, Ordering::Relaxed);
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_million_packets_without_an_allocation() {
+    let frames = day();
+    for (workers, chooser) in
+        [(1, Chooser::Maglev), (1, Chooser::LeastConnections), (2, Chooser::WeightedRoundRobin)]
+    {
+        let mut switch = Switch::start(&table(), workers, chooser);
+        switch.wire.reserve(4096);
+        // A frame that is longer than the back end's buffers makes one of them grow; not in here.
+        run(&mut switch, &frames, 100_000, true);
+        CALLS.store(0, Ordering::Relaxed);
+        ON.store(true, Ordering::Relaxed);
+        let sent = run(&mut switch, &frames, PACKETS, true);
+        ON.store(false, Ordering::Relaxed);
+        let calls = CALLS.load(Ordering::Relaxed);
+        println!("{workers} workers, {chooser:?}: {PACKETS} in, {sent} out, {calls} allocations");
+        assert_eq!(calls, 0);
+        assert!(sent > PACKETS / 2);
+        switch.pass(20);
+        assert_eq!(switch.wire.buffers_in_use(), 0);
+    }
+}
