@@ -80,7 +80,9 @@ fn main() {
         .layout_tests(true)
         .merge_extern_blocks(true)
         .allowlist_function("fs_.*")
-        .allowlist_function("rte_eal_(init|cleanup|get_runtime_dir|hotplug_add|hotplug_remove|remote_launch|wait_lcore)")
+        .allowlist_function(
+            "rte_eal_(init|cleanup|get_runtime_dir|hotplug_add|hotplug_remove|remote_launch|wait_lcore)",
+        )
         .allowlist_function("rte_(strerror|version|lcore_is_enabled|get_main_lcore|socket_id)")
         .allowlist_function("rte_pktmbuf_(pool_create|copy|free_bulk)")
         .allowlist_function("rte_mempool_avail_count")

@@ -1,5 +1,7 @@
 /* See shim.h. No logic beyond what cannot be said from outside. */
 
+#include <dlfcn.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "shim.h"
@@ -84,6 +86,36 @@ int fs_rte_errno(void)
 	return rte_errno;
 }
 
+/* The type of both libraries' print functions; their own header may not be installed. */
+typedef int (*fs_print_fn)(int level, const char *format, va_list arguments);
+
+static int print_nothing(int level, const char *format, va_list arguments)
+{
+	(void)level;
+	(void)format;
+	(void)arguments;
+	return 0;
+}
+
+static void quiet(const char *library, const char *setter)
+{
+	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+	fs_print_fn (*set_print)(fs_print_fn);
+
+	if (handle == NULL)
+		return;
+	*(void **)&set_print = dlsym(handle, setter);
+	if (set_print != NULL)
+		set_print(print_nothing);
+	dlclose(handle);
+}
+
+void fs_quiet_bpf(void)
+{
+	quiet("libbpf.so.1", "libbpf_set_print");
+	quiet("libxdp.so.1", "libxdp_set_print");
+}
+
 uint16_t fs_pktmbuf_data_room(struct rte_mempool *pool)
 {
 	return rte_pktmbuf_data_room_size(pool);
@@ -91,19 +123,39 @@ uint16_t fs_pktmbuf_data_room(struct rte_mempool *pool)
 
 #define FS_NEVER_TAKEN (RTE_MBUF_PORT_INVALID - 1)
 
-static void mark(struct rte_mempool *pool, void *arg, void *obj, unsigned int index)
+static void init_and_mark(struct rte_mempool *pool, void *arg, void *obj, unsigned int index)
 {
 	struct rte_mbuf *m = obj;
 
-	(void)pool;
-	(void)arg;
-	(void)index;
+	rte_pktmbuf_init(pool, arg, obj, index);
 	m->port = FS_NEVER_TAKEN;
 }
 
-void fs_mempool_mark(struct rte_mempool *pool)
+struct rte_mempool *fs_page_pool_create(const char *name, unsigned int count)
 {
-	rte_mempool_obj_iter(pool, mark, NULL);
+	const unsigned int element = sizeof(struct rte_mbuf) + FS_PAGE_DATA_ROOM;
+	struct rte_pktmbuf_pool_private private = { .mbuf_data_room_size = FS_PAGE_DATA_ROOM };
+	const struct rte_memzone *zone;
+	struct rte_mempool *pool;
+
+	pool = rte_mempool_create_empty(name, count, element, 0, sizeof(private), rte_socket_id(),
+					RTE_MEMPOOL_F_NO_SPREAD);
+	if (pool == NULL)
+		return NULL;
+	rte_pktmbuf_pool_init(pool, &private);
+	zone = rte_memzone_reserve_aligned(name, (size_t)count * 4096, rte_socket_id(), 0, 4096);
+	if (zone == NULL)
+		goto fail;
+	if (rte_mempool_populate_virt(pool, zone->addr, zone->len, 4096, NULL, NULL) < 0 ||
+	    pool->populated_size != count) {
+		rte_errno = ENOMEM;
+		goto fail;
+	}
+	rte_mempool_obj_iter(pool, init_and_mark, NULL);
+	return pool;
+fail:
+	rte_mempool_free(pool);
+	return NULL;
 }
 
 struct fs_lost {

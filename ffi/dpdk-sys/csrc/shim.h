@@ -64,10 +64,23 @@ int fs_pktmbuf_gather(struct rte_mbuf *m, uint16_t want);
 int fs_eth_link_up(uint16_t port);
 
 int fs_rte_errno(void);
+
+/* Silences the libraries that the AF_XDP driver stands on, if they are loaded: they write a dozen
+ * lines to stderr for every device that is opened without fault. What fails, DPDK says itself. */
+void fs_quiet_bpf(void);
 uint16_t fs_pktmbuf_data_room(struct rte_mempool *pool);
 
-/* Marks every buffer of `pool` as never allocated. For a pool without caches. */
-void fs_mempool_mark(struct rte_mempool *pool);
+/* Bytes of a buffer of `fs_page_pool_create`, headroom included. */
+static const uint16_t FS_PAGE_DATA_ROOM = 4096 - RTE_CACHE_LINE_SIZE - sizeof(struct rte_mbuf);
+
+/* A pool without caches whose buffers are one page each, one behind the other, every one marked as
+ * never allocated.
+ *
+ * The AF_XDP driver registers `count * size` bytes from the first buffer on, and the kernel takes no
+ * buffer beyond them nor one across two pages. In an ordinary pool on 4 KiB pages DPDK leaves a gap
+ * behind each buffer so that none lies across two: the later ones are then beyond what is registered,
+ * and the port falls silent when it comes to them. */
+struct rte_mempool *fs_page_pool_create(const char *name, unsigned int count);
 /* Gives back the buffers that a closed driver had taken out of `pool` and forgotten: those that are
  * not in the pool and bear no port. Only for a pool without caches, out of which nobody takes at the
  * time. Returns how many there were. */

@@ -49,6 +49,8 @@ impl Eal {
         // The swap above lets one call through in a process.
         let code = unsafe { sys::rte_eal_init(argc, argv) };
         DpdkError::check(CALL, code)?;
+        // SAFETY: sets a function pointer in libraries that are loaded; no device is open yet.
+        unsafe { sys::fs_quiet_bpf() };
         Ok(Self { token: Arc::new(()) })
     }
 

@@ -18,7 +18,9 @@ const HELD: u32 = 256;
 const RESERVE: u32 = 1024;
 
 /// Bytes of a buffer besides its data room: DPDK's headers, alignment, spreading over channels.
-const OVERHEAD: u64 = 128 + 64 + 128;
+const OVERHEAD: u64 = 128 + 64;
+
+const PAGE: u64 = 4096;
 
 /// A pool of buffers. Its memory lives until DPDK is shut down, so buffers may outlive the handle.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ unsafe impl Send for Mempool {}
 unsafe impl Sync for Mempool {}
 
 impl Mempool {
+    /// Bytes of a private pool's buffer, headroom of 128 bytes included.
+    pub const PRIVATE_DATA_ROOM: u16 = sys::FS_PAGE_DATA_ROOM;
+
     /// A pool of `count` buffers with room for `data_room` bytes each (headroom of 128 bytes
     /// included), shared by everybody.
     ///
@@ -42,38 +47,39 @@ impl Mempool {
     ///
     /// `ENOMEM` when memory is short, `EEXIST` when the name is taken.
     pub fn shared(eal: &Eal, name: &str, count: u32, data_room: u16) -> Result<Self, DpdkError> {
-        Self::create(eal, name, count, CACHE, data_room, None)
-    }
-
-    /// A pool for the device of one port alone. Its lost buffers are found again when the device
-    /// closes: DPDK's AF_XDP driver forgets those that lie in the kernel's fill ring, 2,048 at a time.
-    ///
-    /// # Errors
-    ///
-    /// As [`Mempool::shared`].
-    pub fn private(eal: &Eal, name: &str, count: u32, data_room: u16) -> Result<Self, DpdkError> {
-        let pool = Self::create(eal, name, count, 0, data_room, Some(AtomicBool::new(false)))?;
-        // SAFETY: the pool is new: all its buffers are in it, and nobody else knows it.
-        unsafe { sys::fs_mempool_mark(pool.raw.as_ptr()) };
-        Ok(pool)
-    }
-
-    fn create(
-        eal: &Eal,
-        name: &str,
-        count: u32,
-        cache: u32,
-        data_room: u16,
-        private: Option<AtomicBool>,
-    ) -> Result<Self, DpdkError> {
         const CALL: &str = "rte_pktmbuf_pool_create";
         let name = CString::new(name).map_err(|_| DpdkError { call: CALL, errno: 22 })?;
         // SAFETY: the name is copied; an `Eal` exists, so DPDK is started.
         let raw = unsafe {
             let socket = sys::rte_socket_id() as c_int;
-            sys::rte_pktmbuf_pool_create(name.as_ptr(), count, cache, 0, data_room, socket)
+            sys::rte_pktmbuf_pool_create(name.as_ptr(), count, CACHE, 0, data_room, socket)
         };
-        let raw = NonNull::new(raw).ok_or_else(|| DpdkError::last(CALL))?;
+        Self::wrap(eal, raw, CALL, count, None)
+    }
+
+    /// A pool for the device of one port alone, as the AF_XDP driver of DPDK 22.11 needs it: buffers
+    /// of one page each ([`Mempool::PRIVATE_DATA_ROOM`]), of which the lost ones are found again when
+    /// the device closes. The driver forgets those that lie in the kernel's fill ring, 2,048 at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mempool::shared`].
+    pub fn private(eal: &Eal, name: &str, count: u32) -> Result<Self, DpdkError> {
+        const CALL: &str = "rte_mempool_create_empty";
+        let name = CString::new(name).map_err(|_| DpdkError { call: CALL, errno: 22 })?;
+        // SAFETY: the name is copied; an `Eal` exists, so DPDK is started.
+        let raw = unsafe { sys::fs_page_pool_create(name.as_ptr(), count) };
+        Self::wrap(eal, raw, CALL, count, Some(AtomicBool::new(false)))
+    }
+
+    fn wrap(
+        eal: &Eal,
+        raw: *mut sys::rte_mempool,
+        call: &'static str,
+        count: u32,
+        private: Option<AtomicBool>,
+    ) -> Result<Self, DpdkError> {
+        let raw = NonNull::new(raw).ok_or_else(|| DpdkError::last(call))?;
         Ok(Self { raw, count, private, _eal: eal.clone() })
     }
 
@@ -143,12 +149,14 @@ impl BufferNeeds {
     /// Buffers of a device's private pool.
     pub fn private(&self, port: PortBuffers) -> u32 {
         // What it brought may be under way in every worker.
-        u32::from(port.queues) * port.descriptors + u32::from(self.workers) * (HELD + 256) + RESERVE
+        u32::from(port.queues) * port.descriptors + u32::from(self.workers) * (HELD + 256)
     }
 
-    /// Bytes that `buffers` buffers take.
+    /// Bytes that `buffers` buffers take. On 4 KiB pages DPDK lays none across two of them.
     pub fn bytes(buffers: u32, data_room: u16) -> u64 {
-        u64::from(buffers) * (u64::from(data_room) + OVERHEAD)
+        let size = u64::from(data_room) + OVERHEAD;
+        let place = if size <= PAGE { PAGE / (PAGE / size) } else { size };
+        u64::from(buffers) * place
     }
 
     fn worker(&self) -> u32 {

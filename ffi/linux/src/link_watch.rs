@@ -53,6 +53,11 @@ impl LinkWatch {
         Ok(Self { netlink, interfaces: Interfaces::new()?, known })
     }
 
+    /// Whether the kernel has said something about links since the last call.
+    pub fn stirred(&self) -> bool {
+        self.drain()
+    }
+
     /// What has changed since the last call.
     ///
     /// # Errors
@@ -77,12 +82,15 @@ impl LinkWatch {
     }
 
     /// Reads what the socket has, unseen. `ENOBUFS`, messages lost, is a wake-up like any other.
-    fn drain(&self) {
+    fn drain(&self) -> bool {
         let mut bytes = [0; 8192];
-        while !matches!(
-            recv(self.netlink.as_raw_fd(), &mut bytes, MsgFlags::empty()),
-            Err(Errno::EAGAIN | Errno::EBADF) | Ok(0)
-        ) {}
+        let mut something = false;
+        loop {
+            match recv(self.netlink.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+                Ok(1..) | Err(Errno::ENOBUFS | Errno::EINTR) => something = true,
+                Ok(0) | Err(_) => return something,
+            }
+        }
     }
 }
 
