@@ -94,31 +94,30 @@ impl Clients {
         self.clients.iter().filter(|client| !client.waiting).map(deadline).min()
     }
 
-    /// Takes those who have come.
+    /// Takes one who has come; the next one after another look at who has gone.
     pub(crate) fn accept(&mut self, now: Instant) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            if self.clients.len() >= CLIENTS_MAX {
-                let refusal = Refusal::new(RefusalKind::Busy, "too many clients at once; try again");
-                // One small line fits an empty socket; if not, closing says the same.
-                let _ = stream.write(&line(&Answer::Refused(refusal)));
-                continue;
-            }
-            self.last += 1;
-            self.clients.push(Client {
-                id: self.last,
-                who: credentials(&stream),
-                stream,
-                input: Vec::new(),
-                output: Vec::new(),
-                written: 0,
-                waiting: false,
-                last_words: false,
-                deadline: now.plus_millis(PAUSE_MS),
-            });
+        let Ok((mut stream, _)) = self.listener.accept() else { return };
+        if stream.set_nonblocking(true).is_err() {
+            return;
         }
+        if self.clients.len() >= CLIENTS_MAX {
+            let refusal = Refusal::new(RefusalKind::Busy, "too many clients at once; try again");
+            // One small line fits an empty socket; if not, closing says the same.
+            let _ = stream.write(&line(&Answer::Refused(refusal)));
+            return;
+        }
+        self.last += 1;
+        self.clients.push(Client {
+            id: self.last,
+            who: credentials(&stream),
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            waiting: false,
+            last_words: false,
+            deadline: now.plus_millis(PAUSE_MS),
+        });
     }
 
     /// Reads, writes and lets go; `ready` are the flags of each client in the order of `interests`.
@@ -272,5 +271,62 @@ fn credentials(stream: &UnixStream) -> String {
     match getsockopt(stream, PeerCredentials) {
         Ok(peer) => format!("user {} process {}", peer.uid(), peer.pid()),
         Err(_) => "somebody".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_show::What;
+
+    /// A listener, and what time it is.
+    fn lab(name: &str) -> (Clients, PathBuf) {
+        let path = std::env::temp_dir().join(format!("fs-clients-{name}-{}", std::process::id()));
+        (Clients::listen(&path).unwrap(), path)
+    }
+
+    fn ready(clients: &Clients) -> Vec<PollFlags> {
+        clients.interests().map(|(_, interest)| interest).collect()
+    }
+
+    #[test]
+    fn one_who_asks_slowly_is_let_go() {
+        let (mut clients, path) = lab("slow");
+        let mut slow = UnixStream::connect(&path).unwrap();
+        clients.accept(Instant::from_secs(1));
+        slow.write_all(b"{\"show\":").unwrap();
+        let flags = ready(&clients);
+        assert!(clients.turn(&flags, Instant::from_secs(2)).is_empty());
+        assert_eq!(clients.next_deadline(), Some(Instant::from_secs(7)));
+        clients.turn(&[], Instant::from_secs(7));
+        assert_eq!(clients.interests().count(), 0);
+    }
+
+    #[test]
+    fn one_who_does_not_read_the_answer_is_let_go() {
+        let (mut clients, path) = lab("deaf");
+        let mut deaf = UnixStream::connect(&path).unwrap();
+        clients.accept(Instant::from_secs(1));
+        deaf.write_all(b"{\"show\":\"ports\"}\n").unwrap();
+        let flags = ready(&clients);
+        let asked = clients.turn(&flags, Instant::from_secs(1));
+        assert_eq!(asked[0].request, Request::Show(What::Ports));
+        assert_eq!(clients.next_deadline(), None, "it waits for us, not we for it");
+        let long = Refusal::new(RefusalKind::Busy, "x".repeat(8 << 20));
+        clients.answer(asked[0].client, &Answer::Refused(long), Instant::from_secs(100));
+        assert_eq!(ready(&clients), [PollFlags::POLLOUT]);
+        clients.turn(&[PollFlags::empty()], Instant::from_secs(104));
+        assert_eq!(clients.interests().count(), 1);
+        clients.turn(&[PollFlags::empty()], Instant::from_secs(105));
+        assert_eq!(clients.interests().count(), 0);
+    }
+
+    #[test]
+    fn the_socket_goes_with_us_and_what_was_left_of_it_does_not_matter() {
+        let (clients, path) = lab("stale");
+        core::mem::forget(clients);
+        let again = Clients::listen(&path).unwrap();
+        drop(again);
+        assert!(!path.exists());
     }
 }

@@ -86,7 +86,6 @@ pub fn control(options: &ControlOptions, orders: &mut dyn Orders) -> Result<(), 
 
 struct Control<'a> {
     options: &'a ControlOptions,
-    _role: Role,
     clock: std::time::Instant,
     conversation: Conversation,
     model: Model,
@@ -98,9 +97,14 @@ struct Control<'a> {
     reloads: Vec<u64>,
     loaded: Loaded,
     read_at: String,
-    note: Option<String>,
+    /// Why the file is not what is in force.
+    file_note: Option<String>,
+    /// What the data path refused.
+    plan_note: Option<String>,
     /// The last attempt to connect failed, and has been told.
     unreachable: bool,
+    /// Given up last, when the socket is gone: the next control core makes its own.
+    _role: Role,
 }
 
 /// A list of flows for a client.
@@ -119,7 +123,7 @@ impl<'a> Control<'a> {
             Ok(Err(pid)) => return Err(ControlError::Running { runtime_dir: runtime_dir.clone(), pid }),
             Err(source) => return Err(ControlError::Io { path: runtime_dir.clone(), source }),
         };
-        let (loaded, note) = first_load(options)?;
+        let (loaded, file_note) = first_load(options)?;
         for warning in loaded.config.warnings() {
             tracing::warn!("{}: {warning}", options.config.display());
         }
@@ -128,7 +132,6 @@ impl<'a> Control<'a> {
         let unix_ms = unix_ms();
         Ok(Self {
             options,
-            _role: role,
             clock: std::time::Instant::now(),
             conversation: Conversation::new(unix_ms, Arc::clone(&loaded.config), Instant::default()),
             model: Model::default(),
@@ -138,8 +141,10 @@ impl<'a> Control<'a> {
             reloads: Vec::new(),
             loaded,
             read_at: rfc3339(unix_ms),
-            note,
+            file_note,
+            plan_note: None,
             unreachable: false,
+            _role: role,
         })
     }
 
@@ -254,7 +259,7 @@ impl<'a> Control<'a> {
             Event::Settled { epoch, before, steps } => self.settled(epoch, &before, &steps),
             Event::Refused { epoch, reason } => {
                 tracing::error!("the data path refused plan {epoch}: {reason}; the old one stays in force");
-                self.note = Some(format!("the data path refused the last change: {reason}"));
+                self.plan_note = Some(format!("the data path refused the last change: {reason}"));
                 let message = format!("the data path refused the plan: {reason}; the old one stays in force");
                 for client in core::mem::take(&mut self.reloads) {
                     self.refuse(client, Refusal::new(RefusalKind::PlanRefused, message.as_str()));
@@ -328,7 +333,7 @@ impl<'a> Control<'a> {
         }
         let config = self.conversation.wanted();
         if Arc::ptr_eq(config, &self.loaded.config) {
-            self.note = None;
+            self.plan_note = None;
             let path = self.options.runtime_dir.join(ACCEPTED);
             if let Err(error) = replace(&path, self.loaded.text.as_bytes()) {
                 tracing::warn!("{}: {error}", path.display());
@@ -374,6 +379,7 @@ impl<'a> Control<'a> {
                     tracing::warn!("{}: {warning}", self.options.config.display());
                 }
                 self.loaded = loaded;
+                self.file_note = None;
                 self.read_at = rfc3339(unix_ms());
                 let now = self.now();
                 let answering = self.conversation.is_answering();
@@ -388,7 +394,7 @@ impl<'a> Control<'a> {
             Err(error) => {
                 tell(&error);
                 tracing::error!("the old configuration stays in force");
-                self.note = Some(format!("{error}; the old configuration stays in force"));
+                self.file_note = Some(format!("{error}; the old configuration stays in force"));
                 Some(Answer::Refused(refusal(&error)))
             }
         }
@@ -461,7 +467,7 @@ impl<'a> Control<'a> {
             plan: self.conversation.in_force().map_or(0, |in_force| in_force.epoch),
             report_age_ms: self.model.report_age_ms(self.now()),
             uptime_ms: self.model.uptime_ms(),
-            note: self.note.clone(),
+            note: self.file_note.clone().or_else(|| self.plan_note.clone()),
         };
         Answer::Shown(Box::new(Shown {
             switch: self.conversation.wanted().name().to_owned(),

@@ -3,6 +3,8 @@
 //! The rules are in machines without sockets and clocks ([`conversation`], [`supervisor`]); the shells
 //! around them ([`control`], [`run`]) own sockets, files, processes and time.
 
+pub mod check;
+mod children;
 mod clients;
 pub mod control;
 pub mod conversation;
@@ -12,7 +14,11 @@ mod load;
 mod model;
 mod notify;
 pub mod orders;
+mod preflight;
+pub mod run;
 mod steps;
+pub mod supervisor;
 mod wall;
 
 pub use load::LoadError;
+pub use preflight::Missing;
