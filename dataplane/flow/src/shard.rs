@@ -185,7 +185,9 @@ impl Shard {
         gently: bool,
     ) -> Option<Slot> {
         let mark = if entry.state().is_provisional() { PROVISIONAL } else { 0 };
-        let free = self.part_mut(Slot(mark)).0.vacancy(hash);
+        let part = self.part_mut(Slot(mark)).0;
+        // Handshakes come and go: no work is done to pack them closely, least of all in a flood.
+        let free = part.vacancy(hash).or_else(|| if mark == 0 { part.make_room(hash) } else { None });
         let index = match free {
             Some(index) => index,
             None => {
