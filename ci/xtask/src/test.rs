@@ -74,21 +74,20 @@ pub(crate) fn scenarios_only(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Every benchmark there is.
+/// What a packet costs, and every benchmark of cargo's there is.
 pub(crate) fn bench() -> Result<()> {
-    let mut any = false;
-    for package in packages()?.into_iter().filter(|p| !p.benches.is_empty()) {
+    let packages = packages()?;
+    if packages.iter().any(|p| p.name == "tests-bench") {
+        shell::run(&mut cargo("run --release -p tests-bench"))?;
+    }
+    for package in packages.iter().filter(|p| !p.benches.is_empty()) {
         if !package.default && build::dpdk_lacks().is_some() {
             println!("skipped: {}, because DPDK is not installed", package.name);
             continue;
         }
-        any = true;
         for bench in &package.benches {
             shell::run(&mut cargo(&format!("bench -p {} --bench {bench}", package.name)))?;
         }
-    }
-    if !any {
-        println!("There is no benchmark yet.");
     }
     Ok(())
 }
