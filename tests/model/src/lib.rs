@@ -5,7 +5,7 @@
 //! a class of outcomes ([`Outcome`]) and every check that the product makes by memory is left to the
 //! [`Oracle`], which watches a sequence of frames. [`captures`] and [`mutate`] bring the frames.
 //!
-//! The parser here ([`parse`]) is written for being right, not for being fast, and collects *all*
+//! The parser here is written for being right, not for being fast, and collects *all*
 //! faults of a packet where the product reports the first.
 
 pub mod captures;
