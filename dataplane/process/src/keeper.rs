@@ -3,12 +3,12 @@
 
 use crate::device::{self, Traits};
 use crate::memory::Memory;
-use crate::seam::{PortState, Publisher};
 use crate::workbench::{Done, Workbench};
 use anyhow::{Context, Result, anyhow, ensure};
 use dataplane_flow::Instant;
 use dataplane_message::{Boot, Device, PortBoot, PortCounts};
 use dataplane_wire::MacAddr;
+use dataplane_worker::{PortState, Publisher};
 use ffi_dpdk::{Eal, EthPort, Mempool, PortControl, PortSettings};
 use ffi_linux::{LinkChange, LinkState, LinkWatch};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -15,7 +15,6 @@ mod idle;
 mod keeper;
 mod memory;
 mod run;
-mod seam;
 mod workbench;
 mod worker_loop;
 

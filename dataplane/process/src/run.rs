@@ -7,11 +7,11 @@ use crate::connection::{Connections, Heard};
 use crate::eal_arguments;
 use crate::keeper::{self, Keeper};
 use crate::memory::Memory;
-use crate::seam::{Publisher, Worker, WorkerSeat};
 use crate::worker_loop;
 use anyhow::{Context, Result, bail, ensure};
 use core::time::Duration;
 use dataplane_message::{Boot, Device};
+use dataplane_worker::{Publisher, Worker, WorkerSeat};
 use ffi_dpdk::{DpdkPorts, Eal, Mempool, Task, switchboard};
 use ffi_linux::{Capability, Interfaces, LockFile, StopSignals, has_capability, wait_readable};
 use std::fs;
@@ -60,7 +60,8 @@ fn serve(
     let (ports, control) = switchboard(eal, &pool, boot.workers);
     let hash_seed = u64::from_le_bytes(ffi_linux::random());
     let mut keeper = Keeper::start(eal, boot, memory, &pool, control, hash_seed)?;
-    let (mut publisher, seats) = Publisher::new(boot, boot_id, seed, clock.now());
+    let (mut publisher, seats) = Publisher::new(boot, boot_id, seed, clock.now())
+        .with_context(|| format!("memory is short for flows_max = {}", boot.flows_max))?;
     keeper.turn(&mut publisher, clock.now());
     let path = options.runtime_dir.join("dp.sock");
     let mut connections =

@@ -2,9 +2,10 @@
 
 use crate::clock::Clock;
 use crate::idle::Idle;
-use crate::seam::Worker;
 use dataplane_flow::Instant;
 use dataplane_message::Mode;
+use dataplane_port::DropReason;
+use dataplane_worker::Worker;
 use ffi_dpdk::DpdkPorts;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,14 +24,16 @@ pub(crate) fn run(mut worker: Worker<DpdkPorts>, mode: Mode, clock: Clock, stop:
     let mut faults = Faults::default();
     while !stop.load(Ordering::Relaxed) {
         let now = clock.now();
-        // A frame that makes a turn panic must not stop the others: the burst is freed by the next
-        // `receive`, and the tables a worker reads are immutable.
+        // A frame that makes a turn panic must not stop the others: its burst is freed, and the tables
+        // that a worker reads are immutable.
         let frames = catch_unwind(AssertUnwindSafe(|| worker.turn(now))).unwrap_or_else(|_| {
             if cfg!(debug_assertions) || !faults.survives(now) {
                 eprintln!("flowswitch-dp: a worker panicked; the process aborts");
                 std::process::abort();
             }
-            1
+            let lost = worker.ports_mut().abandon();
+            worker.engine().counters().drop(DropReason::Fault, lost as u64);
+            lost
         });
         let busy = frames + worker.ports_mut().take_relayed();
         if let Some(nap) = idle.after(busy) {

@@ -64,12 +64,15 @@ impl DpdkPorts {
         mem::take(&mut self.relayed)
     }
 
-    /// Frees what a burst has left behind that was never dispatched.
-    fn abandon(&mut self) {
+    /// Frees what a burst has left behind that was never dispatched, as after a panic; the number of
+    /// frames.
+    pub fn abandon(&mut self) -> usize {
+        let mut left = 0;
         for frame in &mut self.burst[..self.received] {
-            *frame = None;
+            left += usize::from(frame.take().is_some());
         }
         self.received = 0;
+        left
     }
 
     fn flood(&mut self, flood: Flood, original: Mbuf, refused: &mut Refused) {

@@ -215,6 +215,10 @@ fn frees_what_was_not_dispatched(lab: &mut Lab) {
     lab.send_into(RING[0], &[frame(13, 64), frame(14, 64)]);
     assert_eq!(lab.workers[0].receive(RING[0]), 2);
     assert_eq!(lab.workers[0].receive(RING[0]), 0, "the next burst frees what a panic left of the last");
+    lab.send_into(RING[0], &[frame(13, 64), frame(14, 64)]);
+    lab.workers[0].receive(RING[0]);
+    assert_eq!(lab.workers[0].abandon(), 2);
+    assert_eq!(lab.workers[0].abandon(), 0);
     lab.check();
 }
 
