@@ -7,6 +7,7 @@
 
 mod check;
 mod config;
+mod file;
 mod mistake;
 mod nearest;
 mod plan;
@@ -16,6 +17,7 @@ mod reader;
 mod restart;
 
 pub use config::{Config, FILE_MAX};
+pub use file::{Checked, FileError, Loaded, counted, load};
 pub use mistake::{Caution, ConfigError, ConfigErrors, ConfigWarning, Finding, Mistake};
 pub use plan::protocol_name;
 pub use profile::Profile;

@@ -1,5 +1,7 @@
 //! Every mistake is reported, all of a file at once, with path and remedy.
 
+#![allow(clippy::unwrap_used)] // free in tests
+
 use control_config::{Caution, Config, ConfigErrors, Mistake};
 
 /// A file without mistakes, to be spoiled.

@@ -9,7 +9,7 @@ use crate::model::{self, Model};
 use crate::orders::{Order, Orders};
 use crate::wall::rfc3339;
 use crate::{notify, steps};
-use control_config::{Config, Finding};
+use control_config::{Config, FileError, Finding, counted};
 use control_show::{
     Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Refusal, RefusalKind, Reloaded, Request, SOCKET, Shown,
     VersionRow, View, What,
@@ -373,7 +373,7 @@ impl<'a> Control<'a> {
 
     /// Reads the file again. The answer comes now, or when the data path has carried it out.
     fn reload(&mut self, client: Option<u64>) -> Option<Answer> {
-        match load::load_for(&self.options.config, &self.options.runtime_dir) {
+        match load::load(&self.options.config, &self.options.runtime_dir) {
             Ok(loaded) => {
                 for warning in loaded.config.warnings() {
                     tracing::warn!("{}: {warning}", self.options.config.display());
@@ -489,12 +489,12 @@ impl<'a> Control<'a> {
 
 /// The file; or, when it is broken while a data path runs, what that data path last accepted.
 fn first_load(options: &ControlOptions) -> Result<(Loaded, Option<String>), ControlError> {
-    let error = match load::load_for(&options.config, &options.runtime_dir) {
+    let error = match load::load(&options.config, &options.runtime_dir) {
         Ok(loaded) => return Ok((loaded, None)),
         Err(error) => error,
     };
     let accepted = options.runtime_dir.join(ACCEPTED);
-    match load::load_for(&accepted, &options.runtime_dir) {
+    match load::load(&accepted, &options.runtime_dir) {
         Ok(loaded) => {
             tell(&error);
             tracing::error!(
@@ -511,8 +511,8 @@ fn first_load(options: &ControlOptions) -> Result<(Loaded, Option<String>), Cont
 fn tell(error: &LoadError) {
     tracing::error!("{error}");
     match error {
-        LoadError::Unreadable { .. } => {}
-        LoadError::Mistakes { path, errors } => {
+        LoadError::File(FileError::Unreadable { .. }) => {}
+        LoadError::File(FileError::Mistakes { path, errors }) => {
             for error in &errors.errors {
                 tracing::error!("{}:{}: {error}", path.display(), error.line);
             }
@@ -528,8 +528,8 @@ fn tell(error: &LoadError) {
 fn refusal(error: &LoadError) -> Refusal {
     let message = format!("{error}; the old configuration stays in force");
     match error {
-        LoadError::Unreadable { .. } => Refusal::new(RefusalKind::Unreadable, message),
-        LoadError::Mistakes { errors, .. } => Refusal {
+        LoadError::File(FileError::Unreadable { .. }) => Refusal::new(RefusalKind::Unreadable, message),
+        LoadError::File(FileError::Mistakes { errors, .. }) => Refusal {
             mistakes: errors.errors.iter().map(Finding::from).collect(),
             ..Refusal::new(RefusalKind::Mistakes, message)
         },
@@ -555,8 +555,7 @@ fn data_path_down() -> Refusal {
 /// `plan 1, 5 ports, 1 worker`.
 fn status(epoch: u64, config: &Config) -> String {
     let boot = config.boot();
-    let count = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
-    format!("plan {epoch}, {}, {}", count(boot.ports.len(), "port"), count(boot.workers.into(), "worker"))
+    format!("plan {epoch}, {}, {}", counted(boot.ports.len(), "port"), counted(boot.workers.into(), "worker"))
 }
 
 fn unix_ms() -> u64 {

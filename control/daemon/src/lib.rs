@@ -3,7 +3,6 @@
 //! The rules are in machines without sockets and clocks ([`conversation`], [`supervisor`]); the shells
 //! around them ([`control`], [`run`]) own sockets, files, processes and time.
 
-pub mod check;
 mod children;
 mod clients;
 pub mod control;

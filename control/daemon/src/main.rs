@@ -1,8 +1,8 @@
 //! flowswitchd: run, control, check.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use control_config::{Checked, FileError};
 use control_daemon::LoadError;
-use control_daemon::check::{Form, check};
 use control_daemon::control::{ControlError, ControlOptions, control};
 use control_daemon::orders::Signals;
 use control_daemon::run::{RunError, RunOptions, run};
@@ -86,13 +86,16 @@ fn main() -> ExitCode {
     log();
     match arguments.command {
         Command::Check { config, output } => {
-            let checked = check(&config);
-            let form = match output {
-                Output::Lines => Form::Lines,
-                Output::Json => Form::Json,
+            let checked = Checked::of(&config);
+            let text = match output {
+                Output::Lines => checked.to_string(),
+                Output::Json => {
+                    let object = serde_json::to_string_pretty(&checked);
+                    object.expect("findings hold nothing that JSON cannot") + "\n"
+                }
             };
             // Who closes our output early has seen enough.
-            let _ = checked.write(&mut std::io::stdout().lock(), form);
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::from(checked.exit_code())
         }
         Command::Control { place } => {
@@ -103,7 +106,11 @@ fn main() -> ExitCode {
             };
             match control(&options, &mut signals) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(ControlError::Load(error)) => refuse(&error),
+                Err(ControlError::Load(LoadError::File(error))) => refuse(&error),
+                Err(ControlError::Load(LoadError::NeedsRestart { path, changes })) => {
+                    changes.iter().for_each(|change| eprintln!("{change}"));
+                    fail(&LoadError::NeedsRestart { path, changes }.to_string())
+                }
                 Err(error) => fail(&error.to_string()),
             }
         }
@@ -121,7 +128,7 @@ fn main() -> ExitCode {
             };
             match run(&options, &mut signals, &mut say) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(RunError::Load(error)) => refuse(&error),
+                Err(RunError::File(error)) => refuse(&error),
                 Err(error) => fail(&error.to_string()),
             }
         }
@@ -135,21 +142,15 @@ fn fail(problem: &str) -> ExitCode {
 }
 
 /// What is wrong with a file, a line each; 2, or 1 when it cannot be read.
-fn refuse(error: &LoadError) -> ExitCode {
+fn refuse(error: &FileError) -> ExitCode {
     match error {
-        LoadError::Unreadable { .. } => fail(&error.to_string()),
-        LoadError::Mistakes { path, errors } => {
+        FileError::Unreadable { .. } => fail(&error.to_string()),
+        FileError::Mistakes { path, errors } => {
             for error in &errors.errors {
                 eprintln!("{}:{}: {error}", path.display(), error.line);
             }
             eprintln!("flowswitchd: {error}; nothing was started");
             ExitCode::from(2)
-        }
-        LoadError::NeedsRestart { changes, .. } => {
-            for change in changes {
-                eprintln!("{change}");
-            }
-            fail(&error.to_string())
         }
     }
 }

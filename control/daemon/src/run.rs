@@ -3,12 +3,12 @@
 use crate::children;
 use crate::files::{Role, is_taken, pid, remove_pid, replace, take_role, wait_free, write_pid};
 use crate::link::{Link, SOCKET};
-use crate::load::{self, BOOT, LoadError};
+use crate::load::{self, BOOT};
 use crate::notify;
 use crate::orders::{Order, Orders};
 use crate::preflight::{self, Missing};
 use crate::supervisor::{Action, Child, End, Outcome, Supervisor};
-use control_config::{BootChange, boot_changes};
+use control_config::{BootChange, FileError, boot_changes};
 use dataplane_flow::Instant;
 use dataplane_message::{Boot, ToControl, ToDataPath, VERSION};
 use nix::errno::Errno;
@@ -41,7 +41,7 @@ pub struct RunOptions {
 pub enum RunError {
     /// The file cannot be used.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    File(#[from] FileError),
     /// Something is missing.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -104,7 +104,7 @@ fn listed(changes: &[BootChange]) -> String {
 ///
 /// [`RunError`], whose text says what to do.
 pub fn run(options: &RunOptions, orders: &mut dyn Orders, say: &mut dyn FnMut(&str)) -> Result<(), RunError> {
-    let loaded = load::load(&options.config)?;
+    let loaded = control_config::load(&options.config)?;
     for warning in loaded.config.warnings() {
         tracing::warn!("{}:{}: {warning}", options.config.display(), warning.line);
     }

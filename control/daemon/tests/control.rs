@@ -1,5 +1,7 @@
 //! The control core over its real sockets, against a data path that makes the impossible happen.
 
+#![allow(clippy::unwrap_used)] // free in tests
+
 mod fake;
 
 use control_daemon::control::{ControlError, ControlOptions, control};

@@ -3,6 +3,8 @@
 //! Started with `--boot FILE --runtime-dir DIR` it is a data path that says yes to every plan; else it
 //! runs the stories below.
 
+#![allow(clippy::unwrap_used)] // free in tests
+
 mod fake;
 
 use dataplane_message::{Plan, ToControl, ToDataPath};

@@ -105,10 +105,12 @@ impl Watch {
     }
 }
 
-/// What each input does in each state of control, while the data path runs: the state afterwards and
-/// what is asked for.
+/// What each input does in a state of control, while the data path runs: the state afterwards and what
+/// is asked for.
+type Row = (In, [(&'static str, In, &'static str); 5]);
+
 #[rustfmt::skip]
-const TABLE: &[(In, [(&str, In, &str); 5])] = {
+const TABLE: &[Row] = {
     use In::{Ending as E, Gone as G, Killed as K, Running as R, Starting as S, Waiting as W};
     &[
         (S, [("control starts", R, ""), ("control dies", W, ""), ("control gives up", W, ""), ("stop", S, ""), ("deadline", S, "")]),
