@@ -108,12 +108,14 @@ pub(crate) struct Fields<'f, 't> {
     pub(crate) path: String,
     table: &'t DeTable<'t>,
     asked: Vec<&'static str>,
+    /// What must be there and is not, with a line to add.
+    missing: Vec<(&'static str, &'static str)>,
 }
 
 impl<'f, 't> Fields<'f, 't> {
     /// The whole file.
     pub(crate) fn root(findings: &'f mut Findings, table: &'t DeTable<'t>) -> Self {
-        Self { findings, path: String::new(), table, asked: Vec::new() }
+        Self { findings, path: String::new(), table, asked: Vec::new(), missing: Vec::new() }
     }
 
     /// A value that should be a table; reported if it is none.
@@ -123,7 +125,9 @@ impl<'f, 't> Fields<'f, 't> {
         value: &'t Spanned<DeValue<'t>>,
     ) -> Option<Self> {
         match value.get_ref() {
-            DeValue::Table(table) => Some(Self { findings, path, table, asked: Vec::new() }),
+            DeValue::Table(table) => {
+                Some(Self { findings, path, table, asked: Vec::new(), missing: Vec::new() })
+            }
             other => {
                 let found = described(other);
                 findings.error(path, Mistake::WrongType { found, expected: "a table" });
@@ -177,8 +181,7 @@ impl<'f, 't> Fields<'f, 't> {
     ) -> Field<T> {
         match self.field(key, read) {
             Field::Missing => {
-                let path = self.path.clone();
-                self.findings.error(path, Mistake::Missing { key, example });
+                self.missing.push((key, example));
                 Field::Broken
             }
             field => field,
@@ -233,8 +236,8 @@ impl<'f, 't> Fields<'f, 't> {
         tables
     }
 
-    /// Reports what nobody asked for.
-    pub(crate) fn close(self) {
+    /// Reports what nobody asked for, and what is missing unless that is how it was meant.
+    pub(crate) fn close(mut self) {
         for (name, _) in self.table {
             let key: &str = name.get_ref();
             if self.asked.contains(&key) {
@@ -242,12 +245,17 @@ impl<'f, 't> Fields<'f, 't> {
             }
             let path = self.path_of(key);
             self.findings.place(&path, name.span().start);
+            let nearest = nearest(key, self.asked.iter().copied());
+            self.missing.retain(|(missing, _)| nearest != Some(missing));
             let mistake = Mistake::UnknownKey {
                 key: key.to_owned(),
-                nearest: nearest(key, self.asked.iter().copied()).map(str::to_owned),
+                nearest: nearest.map(str::to_owned),
                 known: self.asked.clone(),
             };
             self.findings.error(path, mistake);
+        }
+        for (key, example) in self.missing {
+            self.findings.error(self.path.as_str(), Mistake::Missing { key, example });
         }
     }
 }

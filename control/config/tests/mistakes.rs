@@ -88,6 +88,8 @@ fn unknown_keys_and_tables_are_named() {
     let (path, mistake) = spoiled("address = \"10.9.0.1\"", "address = \"10.9.0.1\"\ncolour = 1");
     assert_eq!(path, "routers.r1.colour");
     assert_eq!(mistake.remedy(), "remove it; known here: port, vlan, address, mac");
+    let (path, mistake) = spoiled("vip = ", "vpi = ");
+    assert_eq!((path.as_str(), mistake.remedy().as_str()), ("clusters.web.vpi", "did you mean `vip`?"));
     let (path, _) = spoiled("weight = 3", "wieght = 3");
     assert_eq!(path, "clusters.web.servers[1].wieght");
 }
