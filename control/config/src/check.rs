@@ -145,8 +145,9 @@ impl Findings {
 pub(crate) fn check(raw: Raw, findings: &mut Findings) -> Option<Config> {
     let mut facts = Facts::default();
     let switch = switch(raw.switch, findings);
+    let hugepages = switch.as_ref().map(|switch| switch.hugepages);
     let bridge = bridge(raw.bridge, findings);
-    let ports = ports::check(raw.ports, &mut facts, findings);
+    let ports = ports::check(raw.ports, hugepages, &mut facts, findings);
     let servers = hosts::servers(raw.servers, &mut facts, findings);
     let routers = hosts::routers(raw.routers, &mut facts, findings);
     let clusters = clusters::check(raw.clusters, &mut facts, findings);

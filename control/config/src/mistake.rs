@@ -229,6 +229,9 @@ pub enum Mistake {
     /// A driver where none is chosen.
     #[error("`driver` has a meaning only beside `interface`")]
     DriverWithoutInterface,
+    /// A network card without huge pages.
+    #[error("a network card needs huge pages, and `hugepages` is false")]
+    PciWithoutHugepages,
     /// The device carries another port already.
     #[error("{device} already carries port {other}")]
     DeviceTaken {
@@ -411,6 +414,9 @@ impl Mistake {
             Self::NoDevice => "add `interface = \"eth0\"`, or `pci = ..`, or `vdev = ..`".into(),
             Self::ManyDevices => "keep one of `interface`, `pci` and `vdev`".into(),
             Self::DriverWithoutInterface => "remove `driver`, or name the port's kernel `interface`".into(),
+            Self::PciWithoutHugepages => {
+                "add `hugepages = true` to [switch], or use mode = \"appliance\"".into()
+            }
             Self::DeviceTaken { .. } => "give each port a device of its own".into(),
             Self::NoPorts => "add a table such as `[ports.up1]` with `interface = \"eth0\"`".into(),
             Self::TooMany { things, most, .. } => format!("keep at most {most} {things}"),

@@ -167,7 +167,11 @@ fn devices() {
     assert!(matches!(spoiled("interface = \"p0\"", "pci = \"1:2\"").1, BadPci { .. }));
     assert!(matches!(spoiled("interface = \"p0\"", "vdev = \"null\"").1, BadVdev { .. }));
     assert_eq!(
-        spoiled("interface = \"p0\"", "pci = \"01:00.0\"\ndriver = \"pcap\"").1,
+        spoiled("interface = \"p0\"", "pci = \"01:00.0\""),
+        ("ports.up1.pci".into(), Mistake::PciWithoutHugepages)
+    );
+    assert_eq!(
+        spoiled("interface = \"p0\"", "vdev = \"net_null0\"\ndriver = \"pcap\"").1,
         DriverWithoutInterface
     );
     assert!(

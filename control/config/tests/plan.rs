@@ -79,6 +79,7 @@ fn numbers_begin_again_when_they_run_out() {
 fn the_file_is_in_the_plan() {
     let text = r#"
 [switch]
+hugepages = true
 choice_key = "000102030405060708090a0b0c0d0e0f"
 [ports.up]
 pci = "01:00.0"

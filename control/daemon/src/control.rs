@@ -32,6 +32,9 @@ pub(crate) const ROLE: &str = "control";
 /// The last configuration that a data path carried out: what holds when the file is broken later.
 const ACCEPTED: &str = "accepted.toml";
 
+/// How long the data path may be away before that is worth a line.
+const PATIENCE_NS: u64 = 3_000_000_000;
+
 /// How long the data path may take to list flows.
 const FLOWS_MS: u64 = 5_000;
 
@@ -101,8 +104,8 @@ struct Control<'a> {
     file_note: Option<String>,
     /// What the data path refused.
     plan_note: Option<String>,
-    /// The last attempt to connect failed, and has been told.
-    unreachable: bool,
+    /// Since when the data path cannot be reached; `None` after it has been told.
+    unreachable_since: Option<Instant>,
     /// Given up last, when the socket is gone: the next control core makes its own.
     _role: Role,
 }
@@ -143,7 +146,7 @@ impl<'a> Control<'a> {
             read_at: rfc3339(unix_ms),
             file_note,
             plan_note: None,
-            unreachable: false,
+            unreachable_since: Some(Instant::default()),
             _role: role,
         })
     }
@@ -279,13 +282,14 @@ impl<'a> Control<'a> {
         match Link::connect(&path) {
             Ok(link) => {
                 self.link = Some(link);
-                self.unreachable = false;
+                self.unreachable_since = Some(now);
                 self.conversation.handle_connected(now);
             }
             Err(error) => {
-                if !self.unreachable {
-                    tracing::info!("waiting for the data path at {}: {error}", path.display());
-                    self.unreachable = true;
+                // A start takes a moment; nobody has to hear of that.
+                if self.unreachable_since.is_some_and(|since| now.since(since) >= PATIENCE_NS) {
+                    tracing::warn!("waiting for the data path at {}: {error}", path.display());
+                    self.unreachable_since = None;
                 }
                 self.conversation.handle_disconnected(now);
             }
@@ -311,6 +315,7 @@ impl<'a> Control<'a> {
         tracing::warn!("connection to the data path lost: {error}");
         self.link = None;
         let now = self.now();
+        self.unreachable_since = Some(now);
         self.conversation.handle_disconnected(now);
         self.nobody_answers();
     }

@@ -8,7 +8,9 @@ use std::path::Path;
 /// One role in a directory (`run`, `control`), held by one process: a lock, and a file with the
 /// process's number beside it for people and scripts.
 #[derive(Debug)]
-pub(crate) struct Role(#[allow(dead_code)] LockFile);
+pub(crate) struct Role {
+    _lock: LockFile,
+}
 
 /// Takes a role; the number of the process that has it, if it is known, where there is one.
 pub(crate) fn take_role(runtime_dir: &Path, role: &str) -> io::Result<Result<Role, Option<i32>>> {
@@ -16,7 +18,7 @@ pub(crate) fn take_role(runtime_dir: &Path, role: &str) -> io::Result<Result<Rol
         return Ok(Err(pid(runtime_dir, role)));
     };
     write_pid(runtime_dir, role, std::process::id())?;
-    Ok(Ok(Role(lock)))
+    Ok(Ok(Role { _lock: lock }))
 }
 
 /// Whether some process has a role.

@@ -20,6 +20,7 @@ const AF_XDP_MTU: u16 = 3_400;
 
 pub(super) fn check(
     raw: Vec<(String, Option<RawPort>)>,
+    hugepages: Option<bool>,
     facts: &mut Facts,
     findings: &mut Findings,
 ) -> Option<Vec<Port>> {
@@ -40,6 +41,9 @@ pub(super) fn check(
             ports.push(None);
             continue;
         };
+        if hugepages == Some(false) && raw.pci.given().is_some() {
+            findings.error(format!("ports.{name}.pci"), Mistake::PciWithoutHugepages);
+        }
         ports.push(port(id, name, raw, &mut devices, facts, findings));
     }
     whole(ports)
