@@ -316,6 +316,8 @@ impl Publisher {
         let taken = self.rebuild_at.is_none() && self.desks.iter().all(|desk| desk.out == desk.back);
         if let Some(epoch) = self.unacknowledged.filter(|_| taken) {
             self.unacknowledged = None;
+            // What control shows next should be of the new plan.
+            self.report_at = Instant(0);
             if self.connected {
                 self.out.push_back(ToControl::Ack { epoch });
             }
