@@ -82,7 +82,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
         cleanup::sweep();
         raise_file_limit();
     }
-    println!("{:<9}{:<78}{:<9}{:>6}  figure", "row", "scenario", "result", "s");
+    println!("{:<9}{:<88}{:<9}{:>6}  figure", "row", "scenario", "result", "s");
     let (mut passed, mut failed, mut skipped) = (0_u32, 0_u32, 0_u32);
     for scenario in
         scenarios.iter().filter(|s| arguments.only.is_empty() || arguments.only.iter().any(|o| o == s.row))
@@ -109,7 +109,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
             Outcome::Skipped(_) => skipped += 1,
         }
         println!(
-            "{:<9}{:<78}{result:<9}{:>6.1}  {figure}",
+            "{:<9}{:<88}{result:<9}{:>6.1}  {figure}",
             scenario.row,
             scenario.name,
             start.elapsed().as_secs_f64()

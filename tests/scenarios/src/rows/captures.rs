@@ -59,7 +59,8 @@ fn sample(lab: &Lab) -> Result<String> {
             }
             let retargeted = retarget(frame, vmac);
             for frame in [Some(frame), retargeted.as_ref()].into_iter().flatten() {
-                *sent.entry(frame[6..].to_vec()).or_default() += 1;
+                // Once on each of the two ports.
+                *sent.entry(frame[6..].to_vec()).or_default() += 2;
                 outside.send(frame)?;
                 servers.tap(&server.name).send(frame)?;
             }

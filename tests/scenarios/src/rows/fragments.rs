@@ -1,6 +1,6 @@
 //! Row g: datagrams in pieces, in any order, reach one server whole.
 
-use super::kit::ask_mac;
+use super::kit::{Servers, ask_mac};
 use crate::echo::Echo;
 use crate::frame::{self, IPV4, IPV6, Mac, protocol};
 use crate::lab::{Lab, Topology, VIP};
@@ -86,6 +86,7 @@ fn by_hand(lab: &Lab, workers: u8) -> Result<String> {
     let _echoes = echoes(lab)?;
     let router = &lab.routers[0];
     let tap = lab.tap(router)?;
+    let _seen = Servers::watch(lab)?;
     let vmacs: Vec<Mac> =
         VIP.both().into_iter().map(|vip| ask_mac(&tap, router, vip, None)).collect::<Result<_>>()?;
     let mut random = Random::new(7);

@@ -5,6 +5,7 @@ use crate::frame::{self, BROADCAST, mac_text};
 use crate::lab::{Host, Lab, Topology, VIP};
 use crate::raw::Tap;
 use crate::runner::Scenario;
+use crate::wait;
 use anyhow::{Result, bail, ensure};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -38,10 +39,9 @@ fn topology() -> Topology {
 }
 
 fn raw_questions(lab: &Lab) -> Result<String> {
-    const EACH: usize = 250;
+    const EACH: u32 = 250;
     lab.start(&lab.config())?;
     let servers = Servers::watch(lab)?;
-    let start = Instant::now();
     let mut times = Vec::new();
     for router in &lab.routers {
         let tap = lab.tap(router)?;
@@ -49,16 +49,16 @@ fn raw_questions(lab: &Lab) -> Result<String> {
             let vmac = ask_mac(&tap, router, vip, None)?;
             for to in [None, Some(vmac)] {
                 let question = question(router, vip, to);
-                for _ in 0..EACH {
+                // 8 times 250 in 10 s, well below the 1,000 a second that one asker may ask (A1).
+                wait::paced(EACH, Duration::from_millis(1250), |_| {
                     times.push(one_answer(&tap, &question, vip, vmac, router)?);
-                }
+                    Ok(())
+                })?;
             }
             let more = tap.gather(QUIET, |f| answer_for(f, vip).is_some());
             ensure!(more.is_empty(), "{} answers too many for {vip} at {}", more.len(), router.name);
         }
     }
-    let span = start.elapsed();
-    ensure!(span < Duration::from_secs(20), "took {:.1} s", span.as_secs_f64());
     let at_servers = servers.pending(|f| {
         frame::parse_arp(f).is_some_and(|(.., target)| target == VIP.v4)
             || frame::parse_discovery(f).is_some_and(|d| d.target == VIP.v6)
@@ -145,7 +145,7 @@ fn defended(lab: &Lab) -> Result<String> {
     }
     newcomer.ns.sysctl(&[("ipv6/conf/eth0/accept_dad", "1"), ("ipv6/conf/eth0/dad_transmits", "1")])?;
     newcomer.ns.ip(&format!("addr add {}/64 dev eth0\n", VIP.v6))?;
-    crate::wait::until("the newcomer sees that fd00:80::100 is taken", Duration::from_secs(5), || {
+    wait::until("the newcomer sees that fd00:80::100 is taken", Duration::from_secs(5), || {
         newcomer
             .ns
             .run("ip", &["-6", "addr", "show", "dev", "eth0", "dadfailed"])
