@@ -35,6 +35,17 @@ fn check(boot: &Boot) -> Result<()> {
     check_ports(boot)
 }
 
+/// Looks whether the workers' cores are among those that the process may use.
+pub(crate) fn check_cores(boot: &Boot, cores: &[usize]) -> Result<()> {
+    for core in &boot.worker_cores {
+        ensure!(
+            cores.contains(&usize::from(*core)),
+            "worker_cores: there is no core {core} for this process; it may use {cores:?}"
+        );
+    }
+    Ok(())
+}
+
 fn check_ports(boot: &Boot) -> Result<()> {
     let mut places = HashSet::new();
     for (index, port) in boot.ports.iter().enumerate() {
@@ -104,6 +115,9 @@ pub(crate) mod tests {
         assert!(refusal(|b| b.workers = 0).unwrap_err().starts_with("workers: 1 to 32"));
         assert!(refusal(|b| b.worker_cores = vec![1]).unwrap_err().contains("1 cores for 2"));
         assert!(refusal(|b| b.worker_cores = vec![1, 1]).unwrap_err().contains("twice"));
+        let mut elsewhere = boot([af_xdp("p0")]);
+        elsewhere.worker_cores = vec![0, 9];
+        assert!(check_cores(&elsewhere, &[0, 1]).unwrap_err().to_string().contains("no core 9"));
         assert!(refusal(|b| b.mode = Mode::Appliance).unwrap_err().contains("core of its own"));
         assert!(refusal(|b| b.ports.clear()).unwrap_err().starts_with("ports"));
         assert!(refusal(|b| b.ports[1].id = PortId(7)).unwrap_err().contains("number 7"));

@@ -2,14 +2,17 @@
 
 use crate::memory::Memory;
 use dataplane_message::{Boot, Device};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 
-/// The arguments of `rte_eal_init`. `cores` are those that the process may run on.
-pub(crate) fn arguments(boot: &Boot, memory: &Memory, cores: &[usize]) -> Vec<String> {
+/// The arguments of `rte_eal_init`. `folder` is the process's own, `cores` are those it may run on.
+pub(crate) fn arguments(boot: &Boot, memory: &Memory, folder: &Path, cores: &[usize]) -> Vec<String> {
     let mut words = vec![
-        // Parallel instances keep apart by the prefix; nobody else attaches to this process.
-        format!("--file-prefix={}-{}", prefix(&boot.name), std::process::id()),
+        format!("--file-prefix={}", prefix(&boot.name, folder)),
         "--no-telemetry".to_owned(),
         "--log-level=error".to_owned(),
+        // Complains five times of each tap that kernels without some queueing disciplines give it.
+        "--log-level=pmd.net.tap:critical".to_owned(),
         format!("--lcores={}", lcores(boot, cores)),
         "--main-lcore=0".to_owned(),
         "-m".to_owned(),
@@ -54,9 +57,14 @@ fn list(cores: &[usize]) -> String {
     format!("({})", cores.join(","))
 }
 
-fn prefix(name: &str) -> String {
+/// What DPDK's own folder is called. Parallel instances keep apart by it; one that is killed leaves it
+/// behind, and its successor in the same place takes it up again.
+fn prefix(name: &str, folder: &Path) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    format!("flowswitch-{}", name.chars().map(plain).take(32).collect::<String>())
+    let name: String = name.chars().map(plain).take(32).collect();
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    format!("flowswitch-{name}-{:08x}", hasher.finish() as u32)
 }
 
 #[cfg(test)]
@@ -77,12 +85,12 @@ mod tests {
     fn memory_and_cards() {
         let mut boot = boot([af_xdp("p0")]);
         boot.name = "a b/c".into();
-        let words = arguments(&boot, &Memory::of(&boot), &[0]).join(" ");
+        let words = arguments(&boot, &Memory::of(&boot), Path::new("/run/x"), &[0]).join(" ");
         assert!(words.contains("--no-huge --no-shconf --no-pci"), "{words}");
         assert!(words.contains("--file-prefix=flowswitch-a-b-c-"), "{words}");
         boot.hugepages = true;
         boot.ports[0].device = Device::Pci { address: "0000:01:00.0".into() };
-        let words = arguments(&boot, &Memory::of(&boot), &[0]).join(" ");
+        let words = arguments(&boot, &Memory::of(&boot), Path::new("/run/x"), &[0]).join(" ");
         assert!(words.ends_with("--in-memory --allow=0000:01:00.0"), "{words}");
     }
 }

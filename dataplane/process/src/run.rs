@@ -35,7 +35,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let signals = StopSignals::hold().context("cannot hold signals")?;
     let clock = Clock::start();
     let cores = ffi_linux::cores().context("cannot read the cores")?;
-    let arguments = eal_arguments::arguments(&boot, &memory, &cores);
+    boot::check_cores(&boot, &cores)?;
+    let folder = options.runtime_dir.canonicalize().context("cannot find the runtime directory")?;
+    let arguments = eal_arguments::arguments(&boot, &memory, &folder, &cores);
     let eal = Eal::init("flowswitch-dp", &arguments).with_context(|| cause(&boot, &memory))?;
     serve(options, &boot, &memory, &eal, &signals, clock)?;
     // Everything that was made with it is gone.
@@ -177,8 +179,8 @@ fn check_interfaces(boot: &Boot) -> Result<()> {
 fn cause(boot: &Boot, memory: &Memory) -> String {
     let mib = memory.given(boot);
     if boot.hugepages {
-        format!("DPDK does not start with {mib} MiB of huge pages")
+        format!("DPDK does not start ({mib} MiB of huge pages)")
     } else {
-        format!("DPDK does not start with {mib} MiB")
+        format!("DPDK does not start ({mib} MiB)")
     }
 }

@@ -34,6 +34,20 @@ impl<const N: usize> Batch<N> {
         self.len += 1;
     }
 
+    /// Takes what a queue of a device has, as far as there is room; the number taken.
+    ///
+    /// # Safety
+    ///
+    /// As [`Batch::transmit`].
+    pub(crate) unsafe fn receive(&mut self, device: u16, queue: u16) -> usize {
+        let room = &mut self.frames[self.len..];
+        // SAFETY: `room` is ours, as many pointers as said; what is written there is ours from then
+        // on. The queue is the caller's by contract.
+        let n = unsafe { sys::fs_eth_rx_burst(device, queue, room.as_mut_ptr(), room.len() as u16) };
+        self.len += usize::from(n);
+        usize::from(n)
+    }
+
     /// Gives the frames to a queue of a device, in order, until it takes no more; the number taken.
     ///
     /// # Safety

@@ -1,15 +1,23 @@
 //! A device, opened, started, closed.
 
+use crate::batch::Batch;
 use crate::{DpdkError, Eal, Mempool};
 use core::ffi::CStr;
 use core::fmt;
 use core::mem::MaybeUninit;
+use dataplane_port::BURST;
 use dpdk_sys as sys;
 use std::ffi::CString;
 use std::sync::Arc;
 
 /// Ethernet header and two tags.
 const L2_MAX: u32 = 14 + 8;
+
+/// Ethernet header and FCS.
+const ETHERNET: u32 = 18;
+
+/// Frames that are in a device's ring at most when it is opened.
+const STRAY_MAX: usize = 4096;
 
 /// The layer-3 size that every device carries without being told.
 const MTU_DEFAULT: u16 = 1500;
@@ -216,6 +224,9 @@ impl EthPort {
         DpdkError::check("rte_eth_dev_start", unsafe { sys::rte_eth_dev_start(self.number) })?;
         self.started = true;
         self.listen_to_all()?;
+        if self.driver == "net_af_packet" {
+            self.discard_strays();
+        }
         self.read_mac()
     }
 
@@ -231,7 +242,9 @@ impl EthPort {
     fn configure(&self, settings: &PortSettings, info: &sys::rte_eth_dev_info) -> Result<(), DpdkError> {
         // SAFETY: the structure is numbers and pointers that may be null; zeroes are DPDK's defaults.
         let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-        if settings.mtu > MTU_DEFAULT && info.max_mtu >= settings.mtu {
+        // Drivers of virtual devices that say 1,518 carry more, and refuse to be told so.
+        let longest = u32::from(settings.mtu) + ETHERNET;
+        if settings.mtu > MTU_DEFAULT && info.max_mtu >= settings.mtu && info.max_rx_pktlen >= longest {
             conf.rxmode.mtu = u32::from(settings.mtu);
         }
         if matches!(self.name, DeviceName::Pci { .. }) {
@@ -279,6 +292,19 @@ impl EthPort {
             DpdkError::check("rte_eth_tx_queue_setup", code)?;
         }
         Ok(())
+    }
+
+    /// The driver's socket hears every interface of the machine until it is bound to its own: frames
+    /// of other ports lie in its ring, and would be taken for this one's.
+    fn discard_strays(&self) {
+        let mut strays: Batch<BURST> = Batch::EMPTY;
+        for _ in 0..STRAY_MAX / BURST {
+            // SAFETY: the device is started and not yet anybody's; it has one queue.
+            if unsafe { strays.receive(self.number, 0) } == 0 {
+                break;
+            }
+            strays.free();
+        }
     }
 
     /// A switch hears everything. Drivers without the notion hear it anyway.

@@ -201,3 +201,76 @@ impl Drop for Mbuf {
         unsafe { sys::fs_pktmbuf_free(self.0.as_ptr()) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Eal;
+
+    /// The only test of this binary that starts DPDK; a process does that once.
+    #[test]
+    fn tags_go_in_and_out() {
+        let prefix = format!("--file-prefix=fs-mbuf-{}", std::process::id());
+        let words = ["--no-pci", "--no-huge", "-m", "64", "--no-shconf", "--no-telemetry", "--lcores=0@0"];
+        let words: Vec<String> = words.into_iter().map(str::to_owned).chain([prefix]).collect();
+        let eal = Eal::init("mbuf-test", &words).expect("DPDK starts without root and huge pages");
+        {
+            let pool = Mempool::shared(&eal, "mbufs", 511, 2176).expect("memory for 511 buffers");
+            strips_are_undone(&pool);
+            tags_need_room(&pool);
+            copies_are_apart(&pool);
+            assert_eq!(pool.available(), pool.count());
+        }
+        eal.shutdown().expect("nothing holds DPDK any more");
+    }
+
+    fn numbered(pool: &Mempool, len: u16) -> Mbuf {
+        let mut frame = Mbuf::zeroed(pool, len).expect("there are buffers");
+        frame.head().iter_mut().zip(0..).for_each(|(byte, i)| *byte = i);
+        frame
+    }
+
+    fn strips_are_undone(pool: &Mempool) {
+        let mut frame = numbered(pool, 60);
+        let flags = sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_IP_CKSUM_GOOD;
+        frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
+        frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 0x6064_u16);
+        assert!(frame.admit(7));
+        assert!(frame.checksum_good());
+        assert_eq!((frame.len(), frame.port()), (64, 7));
+        assert_eq!(frame.head()[8..18], [8, 9, 10, 11, 0x81, 0, 0x60, 0x64, 12, 13]);
+        frame.forget_offloads();
+        assert_eq!(frame.flags(), 0);
+
+        let mut frame = numbered(pool, 60);
+        let flags = sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED;
+        frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
+        frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 5_u16);
+        frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI_OUTER, 6_u16);
+        assert!(frame.admit(0));
+        assert_eq!(frame.head()[10..22], [10, 11, 0x88, 0xa8, 0, 6, 0x81, 0, 0, 5, 12, 13]);
+    }
+
+    fn tags_need_room(pool: &Mempool) {
+        let mut frame = numbered(pool, 60);
+        for _ in 0..32 {
+            assert!(frame.edit(TagEdit::Push(1)), "128 bytes of headroom are 32 tags");
+        }
+        assert!(!frame.edit(TagEdit::Push(1)));
+        for _ in 0..32 {
+            assert!(frame.edit(TagEdit::Pop));
+        }
+        assert_eq!(frame.len(), 60);
+        assert_eq!(frame.head()[10..14], [10, 11, 12, 13]);
+        let mut runt = numbered(pool, 13);
+        assert!(runt.edit(TagEdit::Push(1)) && runt.edit(TagEdit::Pop));
+        assert_eq!(runt.len(), 13);
+    }
+
+    fn copies_are_apart(pool: &Mempool) {
+        let mut frame = numbered(pool, 60);
+        let mut copy = frame.copy(pool).expect("there are buffers");
+        copy.head()[0] = 0xff;
+        assert_eq!((frame.head()[0], copy.head()[1]), (0, 1));
+    }
+}
