@@ -50,6 +50,7 @@ const STATIC: &[&str] = &[
     "rte_rcu",
     "rte_ring",
     "rte_eal",
+    "rte_timer",
     "rte_telemetry",
     "rte_kvargs",
 ];
