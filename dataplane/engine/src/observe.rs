@@ -131,11 +131,12 @@ impl Engine {
         let layers = &meta.layers;
         let tcp = layers.protocol == protocol::TCP;
         let holder_gone = !self.tables.target(entry.target()).is_some_and(|t| t.alive);
+        if tcp && layers.flags & tcp::RST != 0 && !holder_gone {
+            // The answer to a segment that was tried here and has gone on to another server since, which
+            // may have taken it by now: the client would believe it.
+            return Some(Verdict::Drop(DropReason::ResetWithheld));
+        }
         if tcp && entry.state() == State::MidFlow {
-            if layers.flags & tcp::RST != 0 {
-                // An earlier try's answer: the segment has gone on to another server by now.
-                return Some(Verdict::Drop(DropReason::ResetWithheld));
-            }
             let change = tcp::from_server(entry.to(meta.sender), layers.flags);
             self.change(slot, change);
             return None;

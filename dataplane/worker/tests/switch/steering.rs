@@ -129,6 +129,9 @@ fn fs_7a_the_servers_own_packets_and_their_resets_restore_the_table() {
         assert!(tries <= 3);
         rig.send(S[owner], &outbound(owner, port, ACK).frame());
         assert_eq!(rig.reaches(R1, &inbound(port, ACK).frame()), owner);
+        // A wrong server's reset that comes late does not break what another has taken.
+        let wrong = (owner + 1) % 3;
+        rig.dropped(S[wrong], &outbound(wrong, port, RST).frame(), "reset-withheld");
         // Now it is known, a reset is one.
         rig.bridged(S[owner], &outbound(owner, port, RST).frame(), &[R1]);
     }
