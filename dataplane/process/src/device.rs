@@ -55,7 +55,7 @@ pub(crate) fn traits(device: &Device) -> Traits {
         Device::AfPacket { .. } => Traits {
             driver: "af_packet",
             interface: true,
-            note: Some("IPv4 fragments are lost with this driver"),
+            note: Some("IPv4 fragments are lost with this driver, and 802.1ad tags become 802.1Q tags"),
             ..ordinary
         },
         Device::Pcap { .. } => Traits { driver: "pcap", interface: true, ..ordinary },
