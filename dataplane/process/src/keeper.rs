@@ -154,8 +154,7 @@ impl Keeper {
     }
 
     fn look(&mut self) {
-        // An interface that cannot be asked for now is asked for again at the next look.
-        for change in self.links.changes().unwrap_or_default() {
+        for change in self.links.changes() {
             for kept in &mut self.ports {
                 if kept.boot.device.interface() == Some(&change.name) && kept.follow(&change) {
                     self.control.detach(kept.boot.id);
