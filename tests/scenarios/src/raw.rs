@@ -185,6 +185,13 @@ impl Tap {
     }
 }
 
+impl Drop for Tap {
+    /// What nobody asked for belongs into the capture of a failed row too.
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
 /// The VLAN tag of a `struct tpacket_auxdata`: status, len, snaplen (32 bits each), mac, net, tci, tpid (16 each).
 fn stripped_tag(message: ControlMessageOwned) -> Option<[u8; 4]> {
     let ControlMessageOwned::Unknown(aux) = message else { return None };

@@ -153,6 +153,14 @@ impl Switch {
         self.flowctl(&["reload"]).map(drop)
     }
 
+    /// The data path is there, and the plan in force.
+    pub fn in_force(&self) -> bool {
+        self.show("servers").is_ok_and(|shown| {
+            let data_path = &shown["data_path"];
+            data_path["connected"] == true && data_path["plan"].as_u64().is_some_and(|plan| plan > 0)
+        })
+    }
+
     /// The number of the data path's process.
     ///
     /// # Errors

@@ -99,8 +99,9 @@ fn data_path_dies(lab: &Lab, workers: u8) -> Result<String> {
             Ok((outage, start.elapsed()))
         })
     })?;
+    let withheld = lab.switch().drops("reset-withheld")?;
     Ok(format!(
-        "{CONNECTIONS} finished, data path back after {:.1} s, all done after {:.1} s",
+        "{CONNECTIONS} finished, {withheld} resets withheld, data path back after {:.1} s, all done after {:.1} s",
         outage.0.as_secs_f64(),
         outage.1.as_secs_f64()
     ))
@@ -150,7 +151,7 @@ fn control_dies(lab: &Lab) -> Result<String> {
     ensure!(received == DATAGRAMS, "{} of {DATAGRAMS} datagrams lost", DATAGRAMS - received);
     wait::until("a new control core", Duration::from_secs(10), || {
         let now = lab.switch().control().ok()?;
-        (now != before && alive(now) && lab.switch().flowctl(&["show", "servers"]).is_ok()).then_some(())
+        (now != before && alive(now) && lab.switch().in_force()).then_some(())
     })?;
     ensure!(lab.switch().data_path()? == data_path, "the data path was started anew");
     ensure!(idle.get("/")?.server == server, "an idle flow moved");
