@@ -132,6 +132,7 @@ impl Engine {
     pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) {
         let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
         self.shard.set_now(now);
+        self.held.carried_out();
         self.classify(heads);
         for (meta, slot) in self.metas.iter().zip(self.slots.iter_mut()).take(heads.len()) {
             if matches!(meta.way, Way::Inbound | Way::Outbound) {

@@ -36,12 +36,14 @@ const FREE: Waiting = Waiting { datagram: 0, until: Instant(0), vlan: VlanId(0),
 #[derive(Debug)]
 pub(crate) struct Held {
     slots: Box<[Waiting; SLOTS]>,
+    /// Slots given up whose frames the worker has not let go of yet, a bit each.
+    leaving: [u64; SLOTS / 64],
     used: u32,
 }
 
 impl Default for Held {
     fn default() -> Self {
-        Self { slots: Box::new([FREE; SLOTS]), used: 0 }
+        Self { slots: Box::new([FREE; SLOTS]), leaving: [0; SLOTS / 64], used: 0 }
     }
 }
 
@@ -55,7 +57,10 @@ impl Held {
         if same >= DATAGRAM_MAX {
             return None;
         }
-        let free = self.slots.iter().position(|slot| slot.datagram == 0)?;
+        let leaving = &self.leaving;
+        let is_free =
+            |(i, slot): (usize, &Waiting)| slot.datagram == 0 && leaving[i / 64] >> (i % 64) & 1 == 0;
+        let free = self.slots.iter().enumerate().position(is_free)?;
         self.slots[free] = waiting;
         self.used += 1;
         Some(SlotId(free as u16))
@@ -63,7 +68,14 @@ impl Held {
 
     fn free(&mut self, slot: usize) -> (SlotId, Waiting) {
         self.used -= 1;
+        self.leaving[slot / 64] |= 1 << (slot % 64);
         (SlotId(slot as u16), core::mem::replace(&mut self.slots[slot], FREE))
+    }
+
+    /// The worker has done what it was told to: what has left, has left. Until then another frame in the
+    /// same slot would take the place of the one that is to go.
+    pub(crate) fn carried_out(&mut self) {
+        self.leaving = [0; SLOTS / 64];
     }
 
     fn next(&self, which: impl Fn(&Waiting) -> bool) -> Option<usize> {

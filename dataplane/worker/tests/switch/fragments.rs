@@ -114,3 +114,20 @@ fn f14_tiny_overlapping_and_endless_fragments_are_dropped() {
     rig.dropped(R1, &fragment(17, 0x1fff, 1400), "bad-fragment");
     assert_eq!(rig.flows(), []);
 }
+
+#[test]
+fn fs_20_a_slot_that_is_given_up_in_a_burst_is_not_taken_again_in_it() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let (one, two) = (fragments(CLIENT, 5000, 1), fragments(CLIENT, 5001, 2));
+    // One burst: the second datagram's fragment comes when the first one's is just about to leave.
+    let out = rig.send_all(R1, &[&one[1], &one[0], &two[1]]);
+    assert_eq!(out.len(), 2, "{:?}", rig.drops());
+    assert!(
+        out.iter()
+            .all(|(port, sent)| *port == out[0].0 && [&one[0], &one[1]].iter().any(|f| f[6..] == sent[6..]))
+    );
+    assert_eq!(rig.wire.kept(), 1);
+    let out = rig.send(R1, &two[0]);
+    assert_eq!(out.len(), 2, "{:?}", rig.drops());
+    assert_eq!(rig.drops(), []);
+}

@@ -216,6 +216,13 @@ impl Rig {
         self.send_by(worker, port, frame)
     }
 
+    /// What comes out when the frames go in as one burst of the first worker.
+    pub(crate) fn send_all(&mut self, port: PortId, frames: &[&[u8]]) -> Vec<(PortId, Vec<u8>)> {
+        let (last, first) = frames.split_last().expect("a frame");
+        first.iter().for_each(|frame| self.wire.push(WorkerId(0), port, frame));
+        self.send_by(0, port, last)
+    }
+
     pub(crate) fn send_by(&mut self, worker: usize, port: PortId, frame: &[u8]) -> Vec<(PortId, Vec<u8>)> {
         self.wire.push(WorkerId(worker as u8), port, frame);
         for _ in 0..3 {
