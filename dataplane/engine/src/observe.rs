@@ -60,7 +60,7 @@ impl Engine {
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
         if !quiet {
             let change = if tcp {
-                tcp::from_server(entry, meta.layers.flags)
+                tcp::from_server(entry, meta.layers.flags, has_data(head.data, meta))
             } else if entry.flags() & Entry::FROM_SERVER == 0 {
                 answered(entry)
             } else {
@@ -106,6 +106,7 @@ impl Engine {
                 tcp::SYN => (State::SynSent, Entry::FROM_SERVER),
                 flags if flags & tcp::RST != 0 => return,
                 flags if flags & tcp::SYN != 0 => (State::SynAck, 0),
+                _ if layers.flags & tcp::FIN != 0 => (State::HalfClosed, Entry::FIN_SERVER),
                 _ => (State::Established, 0),
             },
             (_, protocol::UDP) if cluster.udp == UdpMode::Packet && layers.source < EPHEMERAL => return,
@@ -137,8 +138,8 @@ impl Engine {
             return Some(Verdict::Drop(DropReason::ResetWithheld));
         }
         if tcp && entry.state() == State::MidFlow {
-            let change = tcp::from_server(entry.to(meta.sender), layers.flags);
-            self.change(slot, change);
+            let change = tcp::from_server(entry.to(meta.sender), layers.flags, has_data(head.data, meta));
+            self.change_outbound(head.data, meta, slot, change);
             return None;
         }
         if holder_gone || entry.state() == State::Closed {
@@ -198,6 +199,11 @@ impl Engine {
             address,
         });
     }
+}
+
+/// Whether the frame's segment carries data.
+fn has_data(data: &[u8], meta: &Meta) -> bool {
+    segment(data, meta).is_some_and(|s| usize::from(meta.layers.l4) + s.header_len() < meta.layers.end.into())
 }
 
 /// The TCP segment of a frame.

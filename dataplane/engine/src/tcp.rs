@@ -62,8 +62,11 @@ pub(crate) fn from_client(entry: Entry, flags: u8, acknowledges: bool) -> Change
     }
 }
 
-/// A segment from the server's side that is not a RST to a mid-flow segment.
-pub(crate) fn from_server(entry: Entry, flags: u8) -> Change {
+/// A segment from the server's side that is not a RST to a mid-flow segment. `data`: it carries some.
+///
+/// A handshake's server sends a bare ACK to any segment outside of its window, so that proves nothing
+/// (E1); data or FIN come only after the client's acknowledgement, or with TCP Fast Open.
+pub(crate) fn from_server(entry: Entry, flags: u8, data: bool) -> Change {
     let server_opened = entry.flags() & Entry::FROM_SERVER != 0;
     match entry.state() {
         State::SynSent if server_opened => {
@@ -76,14 +79,15 @@ pub(crate) fn from_server(entry: Entry, flags: u8) -> Change {
             }
         }
         State::SynSent | State::SynAck if flags & RST != 0 => Change::Forget,
-        State::SynSent | State::SynAck if flags & (SYN | ACK) == SYN | ACK => {
+        State::SynSent | State::SynAck | State::MidFlow if flags & (SYN | ACK) == SYN | ACK => {
             Change::Await(entry.in_state(State::SynAck))
         }
-        State::SynSent | State::SynAck | State::MidFlow if flags & (SYN | ACK) == ACK => {
-            Change::Promote(entry.in_state(State::Established))
+        State::SynAck if !data && flags & FIN == 0 => Change::None,
+        State::SynSent | State::SynAck | State::MidFlow if flags & (SYN | ACK | RST) == ACK => {
+            let known = entry.in_state(State::Established);
+            Change::Promote(if flags & FIN == 0 { known } else { closing(known, Entry::FIN_SERVER) })
         }
-        State::MidFlow if flags & RST == 0 => Change::Promote(entry.in_state(State::Established)),
-        State::Closed if flags & (SYN | ACK) == SYN => Change::Anew,
+        State::MidFlow | State::Closed if flags & (SYN | ACK) == SYN => Change::Anew,
         // Closed by a reset that the server did not believe: it goes on.
         State::Closed if flags & (SYN | FIN | RST) == 0 && entry.flags() & Entry::FIN_SERVER == 0 => {
             Change::Set(entry.in_state(State::Established))

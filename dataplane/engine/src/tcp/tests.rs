@@ -42,9 +42,9 @@ fn fs_7_every_state_and_segment() {
     ];
     #[rustfmt::skip]
     let server = [
-        ["-",      "await SynAck",        "promote Established", "promote Established", "forget", "forget"],
-        ["-",      "await SynAck",        "promote Established", "promote Established", "forget", "forget"],
-        ["promote Established", "promote Established", "promote Established", "promote Established", "-", "promote Established"],
+        ["-",      "await SynAck",        "promote Established", "promote HalfClosed",  "forget", "forget"],
+        ["-",      "await SynAck",        "-",                   "promote HalfClosed",  "forget", "forget"],
+        ["anew",   "await SynAck",        "promote Established", "promote HalfClosed",  "-",      "-"],
         ["-",      "-",                   "-",                   "HalfClosed",          "Closed", "Closed"],
         ["-",      "-",                   "-",                   "Closed",              "Closed", "Closed"],
         ["anew",   "-",                   "Established",         "-",                   "-",      "-"],
@@ -54,7 +54,7 @@ fn fs_7_every_state_and_segment() {
         for (j, (name, segment)) in SEGMENTS.into_iter().enumerate() {
             let entry = entry(state, flags);
             assert_eq!(word(from_client(entry, segment, true)), client[i][j], "{state:?}, client's {name}");
-            assert_eq!(word(from_server(entry, segment)), server[i][j], "{state:?}, server's {name}");
+            assert_eq!(word(from_server(entry, segment, false)), server[i][j], "{state:?}, server's {name}");
         }
     }
 }
@@ -69,10 +69,19 @@ fn e1_a_guessed_acknowledgement_establishes_nothing() {
     }
 }
 
+/// E1: a client that sends SYN and ACK at once, and gets answers to both, has proved nothing.
+#[test]
+fn e1_answers_to_a_forged_pair_establish_nothing() {
+    let Change::Set(early) = from_client(entry(State::SynSent, 0), ACK, false) else { panic!() };
+    let Change::Await(answered) = from_server(early, SYN | ACK, false) else { panic!("{early:?}") };
+    assert_eq!(from_server(answered, ACK, false), Change::None, "out of its window");
+    assert_eq!(word(from_server(answered, ACK, true)), "promote Established");
+}
+
 #[test]
 fn fs_25_a_server_opened_flow_is_established_by_its_peers_answer() {
     let opened = entry(State::SynSent, Entry::FROM_SERVER);
     assert_eq!(word(from_client(opened, SYN | ACK, true)), "promote Established");
     assert_eq!(word(from_client(opened, RST | ACK, true)), "forget");
-    assert_eq!(word(from_server(opened, SYN)), "await SynSent");
+    assert_eq!(word(from_server(opened, SYN, false)), "await SynSent");
 }

@@ -394,3 +394,19 @@ fn the_buffer_pool_returns_to_its_count_and_frames_add_up() {
     assert_eq!(rig.drop_count("transmit-full"), 100);
     assert_eq!(rig.wire.buffers_in_use(), 0);
 }
+
+#[test]
+fn e1_a_forged_pair_of_syn_and_ack_gets_no_long_entry_from_the_servers_answers() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let server = rig.reaches(R1, &inbound(4000, SYN).frame());
+    rig.reaches(R1, &Tcp { ack: 77, ..inbound(4000, ACK) }.frame());
+    rig.send(S[server], &outbound(server, 4000, SYN | ACK).frame());
+    // To a segment outside of its window a server in a handshake answers with a bare ACK.
+    rig.send(S[server], &Tcp { seq: 5001, ..outbound(server, 4000, ACK) }.frame());
+    assert_eq!(rig.flows()[0].state, "handshake");
+    rig.reaches(R1, &inbound(4000, ACK).frame());
+    assert_eq!(rig.flows()[0].state, "established");
+    // A server's FIN in a flow that is not known leaves no entry for two hours.
+    rig.send(S[1], &outbound(1, 4001, FIN | ACK).frame());
+    assert!(rig.flows().iter().any(|f| f.client_port == 4001 && f.state == "half-closed"));
+}
