@@ -10,7 +10,7 @@ use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, Shard, Slot, TargetId};
 use dataplane_message::FlowFilter;
-use dataplane_port::{BURST, Head, PORTS_MAX, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, Verdict, WorkerId};
 use std::sync::Arc;
 
 /// What an engine is started with.
@@ -189,7 +189,10 @@ impl Engine {
     }
 
     /// From one VIP to another: what its sender opens, and what its receiver is sent (FS-4).
-    fn between(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+    pub(crate) fn between(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        if meta.cluster == meta.sender_cluster {
+            return Verdict::Drop(DropReason::Martian); // F11: before it leaves an entry.
+        }
         let mut out = *meta;
         out.cluster = meta.sender_cluster;
         out.key = self.sender_key(head.data, meta);

@@ -5,10 +5,10 @@
 //! keeper remembers that and hands all fragments on, the first one first; the owner steers them.
 
 use crate::Engine;
-use crate::classify::Meta;
+use crate::classify::{Meta, Way};
 use crate::outbox::Release;
 use dataplane_flow::{Instant, Known, TargetId};
-use dataplane_port::{DropReason, Head, SlotId, Verdict, VlanId};
+use dataplane_port::{DropReason, Head, SlotId, Verdict, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, Part};
 
 /// Frames held at once.
@@ -106,7 +106,9 @@ impl Engine {
     }
 
     fn first(&mut self, head: &mut Head<'_>, meta: &Meta, keeper: bool, now: Instant) -> Verdict {
-        let owner = self.flow_owner(meta.cluster, &meta.key, meta.hash);
+        // From one VIP to another: as with whole packets, worker 0 has both keys (FS-4).
+        let between = meta.sender != TargetId::NONE;
+        let owner = if between { WorkerId(0) } else { self.flow_owner(meta.cluster, &meta.key, meta.hash) };
         if keeper && self.workers > 1 && owner != self.worker {
             if !self.fragments.note(meta.datagram, meta.key.client_words()[1], Known::Worker(owner), now) {
                 return Verdict::Drop(DropReason::FragmentLost);
@@ -117,7 +119,11 @@ impl Engine {
             }
             return Verdict::Hand(owner);
         }
-        let verdict = self.steer(head, meta, None, now);
+        let verdict = if between {
+            self.between(head, &Meta { way: Way::Between, ..*meta }, now)
+        } else {
+            self.steer(head, meta, None, now)
+        };
         let Some(target) = self.steered_to(head, meta, &verdict) else {
             return verdict;
         };

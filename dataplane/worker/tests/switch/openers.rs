@@ -123,3 +123,54 @@ fn f11_a_vip_as_source_from_outside_is_a_martian() {
     let stranger = Tcp { src: (MacAddr([2, 9, 9, 9, 9, 9]), VIP, 4000), ..spoofed };
     rig.dropped(S[0], &stranger.frame(), "martian");
 }
+
+#[test]
+fn fs_4_fs_20_fragments_from_one_vip_to_another_follow_their_flow() {
+    let mut plan = two_clusters();
+    plan.clusters[0] = cluster(0, "a", VIP.into(), VMAC, &[member(0, 1)], Chooser::RoundRobin);
+    let shared = two_clusters();
+    for workers in [1, 2] {
+        let mut rig = Rig::with_workers(plan.clone(), workers);
+        for port in 40_000..40_040 {
+            let (from, to) = ((server_mac(0), VIP, port), (VMAC_B, VIP_B, 53));
+            let server = rig.reaches(S[0], &udp(from, to, b"whole"));
+            for part in in_two_fragments(&udp(from, to, &[7; 40])) {
+                assert_eq!(rig.reaches(S[0], &part), server, "port {port}");
+            }
+        }
+        // A server that carries the source address gets no fragment either.
+        let mut rig = Rig::with_workers(shared.clone(), workers);
+        for port in 40_000..40_010 {
+            let (from, to) = ((server_mac(0), VIP, port), (VMAC_B, VIP_B, 53));
+            for part in in_two_fragments(&udp(from, to, &[7; 40])) {
+                assert_eq!(rig.reaches(S[0], &part), 2, "server 1 carries A too");
+            }
+            let answer = udp((server_mac(2), VIP_B, 53), (VMAC, VIP, port), b"answer");
+            assert_eq!(rig.reaches(S[2], &answer), 0, "it asked");
+        }
+    }
+}
+
+/// The datagram of a frame in fragments of 24 bytes and the rest.
+fn in_two_fragments(frame: &[u8]) -> [Vec<u8>; 2] {
+    let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let part = |body: &[u8], field: u16| {
+        let mut part = frame[..34].to_vec();
+        part.extend_from_slice(body);
+        part[16..18].copy_from_slice(&(20 + body.len() as u16).to_be_bytes());
+        part[18..20].copy_from_slice(&frame[34..36]);
+        part[20..22].copy_from_slice(&field.to_be_bytes());
+        fix_ipv4(&mut part);
+        part
+    };
+    [part(&frame[34..58], 0x2000), part(&frame[58..end], 3)]
+}
+
+#[test]
+fn f11_the_same_vip_as_source_and_destination_leaves_no_entry() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    rig.dropped(S[0], &udp((server_mac(0), VIP, 5000), (VMAC, VIP, 5000), b"x"), "martian");
+    let land = Tcp { src: (server_mac(0), VIP, 80), dst: (VMAC, VIP, 80), flags: SYN, seq: 1, ack: 0 };
+    rig.dropped(S[0], &land.frame(), "martian");
+    assert_eq!(rig.flows(), []);
+}
