@@ -192,9 +192,10 @@ pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, me
     }
     if layers.protocol == protocol::ICMPV6
         && (layers.flags == 130 && meta.is_group() || (133..=137).contains(&layers.flags))
-        && layers.part == Part::Whole
     {
-        meta.way = Way::Neighbour;
+        // Nobody may believe one in fragments (RFC 6980), where no guard could read it.
+        let whole = layers.part == Part::Whole;
+        meta.way = if whole { Way::Neighbour } else { Way::Drop(DropReason::NdMalformed) };
         return;
     }
     let Some(ip) = addresses(data, layers.network, usize::from(layers.l3)) else {

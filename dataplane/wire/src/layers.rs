@@ -344,10 +344,12 @@ impl Layers {
         Ok(())
     }
 
-    /// Whether the frame is an ICMP or ICMPv6 error, which quotes a packet (FS-21).
+    /// Whether the frame is an ICMP or ICMPv6 error, which quotes a packet (FS-21). A later fragment
+    /// has no type, and 0 would be an error of ICMPv6.
     #[inline]
     pub fn is_icmp_error(&self) -> bool {
         match self.protocol {
+            _ if self.part == Part::Later => false,
             protocol::ICMP => matches!(self.flags, 3 | 4 | 5 | 11 | 12),
             protocol::ICMPV6 => self.flags < 128,
             _ => false,

@@ -2,7 +2,8 @@
 
 use crate::rig::*;
 use dataplane_message::Chooser;
-use std::net::Ipv4Addr;
+use dataplane_wire::MacAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The fragments of a UDP datagram of 4,000 bytes.
 fn fragments(client: Ipv4Addr, port: u16, id: u16) -> Vec<Vec<u8>> {
@@ -130,4 +131,41 @@ fn fs_20_a_slot_that_is_given_up_in_a_burst_is_not_taken_again_in_it() {
     let out = rig.send(R1, &two[0]);
     assert_eq!(out.len(), 2, "{:?}", rig.drops());
     assert_eq!(rig.drops(), []);
+}
+
+/// An IPv6 fragment to the VIP, of an ICMPv6 message.
+fn v6_fragment(to: (MacAddr, Ipv6Addr), field: u16, body: &[u8]) -> Vec<u8> {
+    let mut frame = [&to.0.0[..], &ROUTER.0, &[0x86, 0xdd, 0x60, 0, 0, 0]].concat();
+    frame.extend((8 + body.len() as u16).to_be_bytes());
+    frame.extend([44, 64]);
+    frame.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).octets());
+    frame.extend(to.1.octets());
+    frame.extend([58, 0]);
+    frame.extend(field.to_be_bytes());
+    frame.extend([0, 0, 0, 9]);
+    frame.extend(body);
+    frame
+}
+
+#[test]
+fn fs_20_fs_42_an_echo_over_ipv6_in_fragments_arrives_whole() {
+    let vip = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100);
+    let mut plan = plan(Chooser::RoundRobin);
+    let members = plan.clusters[0].services[0].members.clone();
+    plan.clusters.push(cluster(1, "web6", vip.into(), VMAC_B, &members, Chooser::RoundRobin));
+    for workers in [1, 3] {
+        let mut rig = Rig::with_workers(plan.clone(), workers);
+        let mut echo = vec![0x55; 32];
+        echo[..8].copy_from_slice(&[128, 0, 0, 0, 7, 7, 0, 1]);
+        let first = rig.reaches(R1, &v6_fragment((VMAC_B, vip), 1, &echo));
+        assert_eq!(rig.reaches(R1, &v6_fragment((VMAC_B, vip), 32, &[0x55; 20])), first);
+        assert_eq!(rig.drops(), []);
+        // RFC 6980: Neighbour Discovery in fragments is for nobody, least of all for another server.
+        let nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let mut claim = vec![0; 24];
+        claim[0] = 136;
+        claim[8..].copy_from_slice(&vip.octets());
+        let group = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
+        rig.dropped(R1, &v6_fragment((group, nodes), 1, &claim), "nd-malformed");
+    }
 }
