@@ -159,6 +159,10 @@ impl Engine {
                 self.claimed(head, meta, cluster.id, AlarmKind::VipClaimed, now)
             };
         }
+        let router = |a: IpAddr| tables.routers.iter().any(|r| *r == (meta.vlan, a));
+        if is_server_port && says.sender.is_some_and(router) {
+            return self.claimed(head, meta, ClusterId(u16::MAX), AlarmKind::RouterClaimed, now);
+        }
         match (says.what, about) {
             (What::Asks, Some(cluster)) => {
                 // FS-3: a server's own probe, or its question in another name, for a VIP it carries.
@@ -170,13 +174,7 @@ impl Engine {
             (What::Answers, Some(cluster)) => {
                 self.distribute(head, meta, says.sender, cluster.id, now, rewrite)
             }
-            _ => {
-                let router = |a: IpAddr| tables.routers.iter().any(|r| *r == (meta.vlan, a));
-                if is_server_port && says.sender.is_some_and(router) {
-                    return self.claimed(head, meta, ClusterId(u16::MAX), AlarmKind::RouterClaimed, now);
-                }
-                self.bridge_to(head.port, meta, PortSet::EMPTY, now)
-            }
+            _ => self.bridge_to(head.port, meta, PortSet::EMPTY, now),
         }
     }
 

@@ -302,3 +302,18 @@ fn fs_1_a_servers_mac_is_learned_from_its_answer_and_another_is_an_alarm() {
     assert!(report.alarms.iter().any(|a| a.kind == AlarmKind::ServerMacChanged));
     let _ = IpAddr::from(VIP);
 }
+
+#[test]
+fn a3_a_server_port_cannot_answer_in_a_routers_name() {
+    let mut plan = plan(Chooser::RoundRobin);
+    plan.routers =
+        vec![RouterPlan { name: "r1".into(), port: R1, vlan: VLAN, address: ROUTER_IP.into(), mac: None }];
+    let mut rig = Rig::new(plan);
+    rig.send(S[0], &asks(server(0), ROUTER_IP));
+    let stranger = MacAddr([2, 6, 6, 6, 6, 6]);
+    let answer = arp(Operation::Reply, (stranger, ROUTER_IP), (VMAC, VIP), VMAC);
+    rig.dropped(S[1], &answer, "router-claimed");
+    rig.dropped(S[1], &asks((stranger, ROUTER_IP), VIP), "router-claimed");
+    let answer = arp(Operation::Reply, (ROUTER, ROUTER_IP), (VMAC, VIP), VMAC);
+    assert_eq!(rig.send(R1, &answer).len(), 1, "the router's own gets through");
+}
