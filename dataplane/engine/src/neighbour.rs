@@ -143,7 +143,8 @@ impl Engine {
         let sender = self.sending_server(head, meta);
 
         if is_server_port {
-            self.learn_server(head, meta, speaks_for.or(about), says.what);
+            let claimed = about.filter(|_| says.what == What::Claims);
+            self.learn_server(head, meta, speaks_for.or(claimed), says.what);
         }
         if let (Some(server), Some(cluster)) = (sender, speaks_for) {
             if self.carried(server, cluster.id) {
@@ -165,8 +166,10 @@ impl Engine {
         }
         match (says.what, about) {
             (What::Asks, Some(cluster)) => {
-                // FS-3: a server's own probe, or its question in another name, for a VIP it carries.
-                if sender.is_some_and(|s| self.carried(s, cluster.id)) {
+                // FS-3: a server's own probe, or its question in another name, for a VIP it carries;
+                // a probe also of one whose MAC is not known yet.
+                let starts = says.sender.is_none() && is_server_port && self.may_become(head, cluster);
+                if starts || sender.is_some_and(|s| self.carried(s, cluster.id)) {
                     return swallow();
                 }
                 self.answer_for(head, meta, cluster, now, answer)

@@ -317,3 +317,23 @@ fn a3_a_server_port_cannot_answer_in_a_routers_name() {
     let answer = arp(Operation::Reply, (ROUTER, ROUTER_IP), (VMAC, VIP), VMAC);
     assert_eq!(rig.send(R1, &answer).len(), 1, "the router's own gets through");
 }
+
+#[test]
+fn fs_1_fs_3_a_server_that_is_to_be_learned_may_probe_and_a_stranger_is_not_taken_for_it() {
+    let mut learning = vip6_plan();
+    learning.targets[1].mac = MacPlan::Learn;
+    let mut rig = Rig::new(learning);
+    // Others behind its port ask for the VIP, answer it, and look for addresses.
+    let other = (MacAddr([2, 5, 5, 5, 5, 5]), Ipv4Addr::new(10, 9, 0, 55));
+    let out = rig.send(S[1], &asks(other, VIP));
+    assert_eq!(parsed(&out.first().expect("an answer").1).sender_mac, VMAC);
+    rig.dropped(S[1], &arp(Operation::Reply, other, (VMAC, VIP), VMAC), "unasked");
+    // Its own duplicate address detection: an answer would keep it from its address.
+    rig.dropped(S[1], &asks((server_mac(1), Ipv4Addr::UNSPECIFIED), VIP), "server-announce");
+    let (vip_group, vip_group_mac) = group(VIP6);
+    let nobody = (server_mac(1), Ipv6Addr::UNSPECIFIED);
+    rig.dropped(S[1], &solicits(nobody, VIP6, vip_group, vip_group_mac), "server-announce");
+    assert_eq!(rig.report().targets[1].mac, None);
+    rig.dropped(S[1], &asks(server(1), VIP), "server-announce");
+    assert_eq!(rig.report().targets[1].mac, Some(server_mac(1)), "its announcement tells");
+}
