@@ -14,7 +14,9 @@ use alarms::Alarms;
 use dataplane_cpu::NoMemory;
 use dataplane_engine::{Counters, Engine, Event, Inputs, Settings, Tables};
 use dataplane_flow::{CLUSTERS_MAX, Instant, TARGETS_MAX, TargetId};
-use dataplane_message::{AlarmKind, Boot, MacPlan, Plan, PortCounts, Step, ToControl, ToDataPath, VERSION};
+use dataplane_message::{
+    AlarmKind, Boot, MacPlan, Plan, PortCounts, Step, TargetPlan, ToControl, ToDataPath, VERSION,
+};
 use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, lldp};
 use flows::Question;
@@ -359,6 +361,18 @@ impl Publisher {
     fn server_mac(&mut self, target: TargetId, mac: MacAddr, now: Instant) {
         let Some(plan) = self.plan.targets.iter().find(|t| t.id == target) else { return };
         if plan.mac != MacPlan::Learn || mac.is_multicast() || mac == MacAddr::ZERO {
+            return;
+        }
+        // Several servers behind one port: an address that is one's is not another's, and while one is
+        // still without, a second address is its.
+        let beside = |t: &&TargetPlan| t.id != target && t.port == plan.port;
+        let of = |t: &TargetPlan| match t.mac {
+            MacPlan::Fixed(mac) => Some(mac),
+            MacPlan::Learn => self.server_macs.get(&t.id).copied(),
+        };
+        let waits = self.server_macs.contains_key(&target);
+        let is_another = |t: &TargetPlan| of(t).map_or(waits, |known| known == mac);
+        if self.plan.targets.iter().filter(beside).any(is_another) {
             return;
         }
         match self.server_macs.get(&target) {

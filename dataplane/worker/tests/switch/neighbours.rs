@@ -337,3 +337,22 @@ fn fs_1_fs_3_a_server_that_is_to_be_learned_may_probe_and_a_stranger_is_not_take
     rig.dropped(S[1], &asks(server(1), VIP), "server-announce");
     assert_eq!(rig.report().targets[1].mac, Some(server_mac(1)), "its announcement tells");
 }
+
+#[test]
+fn fs_1_two_servers_behind_one_shared_port_are_learned_each_for_itself() {
+    let mut learning = plan(Chooser::RoundRobin);
+    learning.ports[3].shared = true;
+    for target in &mut learning.targets[1..] {
+        (target.mac, target.port) = (MacPlan::Learn, S[1]);
+    }
+    let mut rig = Rig::new(learning);
+    for n in [1, 2, 1] {
+        rig.send(S[1], &asks(server(n), VIP));
+        rig.turn();
+    }
+    let macs: Vec<_> = rig.report().targets.iter().map(|t| (t.mac, t.contender)).collect();
+    assert_eq!(macs[1..], [(Some(server_mac(1)), None), (Some(server_mac(2)), None)]);
+    let third = MacAddr([2, 5, 5, 5, 5, 5]);
+    rig.send(S[1], &asks((third, VIP), VIP));
+    assert!(rig.report().alarms.iter().any(|a| a.kind == AlarmKind::ServerMacChanged && a.mac == third));
+}
