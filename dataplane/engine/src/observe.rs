@@ -131,7 +131,8 @@ impl Engine {
     fn contend(&mut self, head: &Head<'_>, meta: &Meta, slot: Slot, entry: Entry) -> Option<Verdict> {
         let layers = &meta.layers;
         let tcp = layers.protocol == protocol::TCP;
-        let holder_gone = !self.tables.target(entry.target()).is_some_and(|t| t.alive);
+        let holder_gone =
+            !self.tables.target(entry.target()).is_some_and(|t| t.alive) && !self.outlives(slot, entry);
         if tcp && layers.flags & tcp::RST != 0 && !holder_gone {
             // The answer to a segment that was tried here and has gone on to another server since, which
             // may have taken it by now: the client would believe it.

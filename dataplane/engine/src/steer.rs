@@ -40,7 +40,7 @@ impl Engine {
         };
         let entry = self.shard.entry(slot);
         let target = entry.target();
-        let alive = self.tables.target(target).is_some_and(|t| t.alive);
+        let alive = self.tables.target(target).is_some_and(|t| t.alive) || self.outlives(slot, entry);
         let stale = entry.tick() != self.shard.tick();
         if !alive || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
@@ -61,6 +61,17 @@ impl Engine {
             self.touch(meta, slot);
         }
         Some(target)
+    }
+
+    /// Whether a flow keeps its server although that is out of service: where all are taken as if they
+    /// were up (FS-10a).
+    #[cold]
+    pub(crate) fn outlives(&self, slot: Slot, entry: Entry) -> bool {
+        let Some(target) = self.tables.target(entry.target()) else { return false };
+        let Some(cluster) = self.tables.cluster(entry.cluster()) else { return false };
+        let key = self.shard.key(slot);
+        let open = cluster.service(key.protocol(), key.vip_port()).1.open;
+        open && self.tables.ports[target.port.index() & 31].up
     }
 
     /// Brings the entry's state on; [`Change::Anew`] when the frame opens a flow of its own.
@@ -256,7 +267,7 @@ impl Engine {
             let slot = self.shard.find(key.hash(&self.table_key))?;
             let entry = self.shard.entry(slot);
             let holds = !self.shard.is_expired(entry, &self.tables.timeouts)
-                && self.tables.target(entry.target()).is_some_and(|t| t.takes)
+                && self.tables.target(entry.target()).is_some_and(|t| t.takes || service.open)
                 && allowed(entry.target());
             if holds {
                 self.shard.touch(slot, entry);

@@ -199,6 +199,8 @@ pub struct ServiceTable {
     pub port_last: u16,
     /// Its place among all services: the worker's round robin cursor.
     pub cursor: u16,
+    /// No server is up, and all are taken as if they were (`fail = "open"`).
+    pub open: bool,
     /// Binding of clients.
     pub affinity: Option<Affinity>,
     /// The compiled choice, and what it was compiled from.

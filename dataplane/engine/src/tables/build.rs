@@ -304,8 +304,9 @@ fn build_service(
             .collect()
     };
     let mut takers = candidates(&|t| t.takes);
-    if takers.is_empty() && cluster.fail == Fail::Open {
-        takers = candidates(&|t| t.mac != 0);
+    let open = takers.is_empty() && cluster.fail == Fail::Open;
+    if open {
+        takers = candidates(&|t| t.mac != 0 && inputs.up.contains(t.port));
     }
     let key = inputs.plan.choice_key;
     let (balancer, compiled) = match before {
@@ -322,6 +323,7 @@ fn build_service(
         port_first: *plan.ports.start(),
         port_last: *plan.ports.end(),
         cursor,
+        open,
         affinity: plan.affinity,
         balancer,
         compiled,

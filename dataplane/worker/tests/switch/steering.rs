@@ -410,3 +410,26 @@ fn e1_a_forged_pair_of_syn_and_ack_gets_no_long_entry_from_the_servers_answers()
     rig.send(S[1], &outbound(1, 4001, FIN | ACK).frame());
     assert!(rig.flows().iter().any(|f| f.client_port == 4001 && f.state == "half-closed"));
 }
+
+#[test]
+fn fs_10a_fail_open_keeps_flows_and_bindings_as_if_all_were_up() {
+    let mut down = plan(Chooser::RoundRobin);
+    down.clusters[0].fail = Fail::Open;
+    down.targets.iter_mut().for_each(|target| target.admin = Admin::Disabled);
+    let mut rig = Rig::new(down.clone());
+    for port in 4000..4012 {
+        let server = rig.reaches(R1, &inbound(port, SYN).frame());
+        rig.send(S[server], &outbound(server, port, SYN | ACK).frame());
+        assert!((0..3).all(|_| rig.reaches(R1, &inbound(port, ACK).frame()) == server));
+    }
+    assert!(rig.flows().iter().all(|f| f.state == "established"));
+    // Not to a server behind a dead link.
+    rig.link(S[1], false);
+    rig.settle();
+    assert!((5000..5012).all(|port| rig.reaches(R1, &inbound(port, SYN).frame()) != 1));
+    let idle_s = 30;
+    down.clusters[0].services[0].affinity = Some(Affinity { prefix_v4: 24, prefix_v6: 64, idle_s, group: 1 });
+    let mut rig = Rig::new(down);
+    let server = rig.reaches(R1, &inbound(4000, SYN).frame());
+    assert!((5000..5012).all(|port| rig.reaches(R1, &inbound(port, SYN).frame()) == server));
+}
