@@ -63,15 +63,16 @@ impl Engine {
         Some(target)
     }
 
-    /// Whether a flow keeps its server although that is out of service: where all are taken as if they
-    /// were up (FS-10a).
+    /// Whether a flow keeps its server although that is out of service: what the server itself has
+    /// opened is nobody else's (FS-25), and where all are taken as if they were up (FS-10a).
     #[cold]
     pub(crate) fn outlives(&self, slot: Slot, entry: Entry) -> bool {
         let Some(target) = self.tables.target(entry.target()) else { return false };
         let Some(cluster) = self.tables.cluster(entry.cluster()) else { return false };
         let key = self.shard.key(slot);
         let open = cluster.service(key.protocol(), key.vip_port()).1.open;
-        open && self.tables.ports[target.port.index() & 31].up
+        let own = entry.flags() & Entry::FROM_SERVER != 0;
+        (own || open) && self.tables.ports[target.port.index() & 31].up
     }
 
     /// Brings the entry's state on; [`Change::Anew`] when the frame opens a flow of its own.

@@ -1,7 +1,7 @@
 //! Connections that servers open, and flows between VIPs: FS-4, FS-25.
 
 use crate::rig::*;
-use dataplane_message::{AlarmKind, Chooser, Plan};
+use dataplane_message::{Admin, AlarmKind, Chooser, Plan};
 use dataplane_wire::MacAddr;
 use std::net::Ipv4Addr;
 
@@ -173,4 +173,24 @@ fn f11_the_same_vip_as_source_and_destination_leaves_no_entry() {
     let land = Tcp { src: (server_mac(0), VIP, 80), dst: (VMAC, VIP, 80), flags: SYN, seq: 1, ack: 0 };
     rig.dropped(S[0], &land.frame(), "martian");
     assert_eq!(rig.flows(), []);
+}
+
+#[test]
+fn fs_25_a_server_that_is_out_of_service_can_still_open_connections() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    learn_router(&mut rig);
+    let mut disabled = rig.plan.clone();
+    disabled.targets[1].admin = Admin::Disabled;
+    rig.apply(disabled);
+    for port in 40_000..40_010 {
+        rig.bridged(S[1], &out(1, port, SYN).frame(), &[R1]);
+        assert_eq!(rig.reaches(R1, &back(port, SYN | ACK, 901).frame()), 1);
+        rig.send(S[1], &out(1, port, ACK).frame());
+        assert_eq!(rig.reaches(R1, &back(port, ACK, 950).frame()), 1);
+    }
+    // Its clients' flows move, and a dead link ends its own.
+    assert!((5000..5010).all(|port| rig.reaches(R1, &inbound(port, SYN).frame()) != 1));
+    rig.link(S[1], false);
+    rig.settle();
+    assert_ne!(rig.reaches(R1, &back(40_000, ACK, 950).frame()), 1);
 }
