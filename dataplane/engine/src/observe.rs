@@ -150,16 +150,22 @@ impl Engine {
             }
             return None;
         }
-        if entry.flags() & Entry::FROM_SERVER == 0 {
-            return None;
-        }
         // FS-25: two servers use the same key.
+        let opened = entry.flags() & Entry::FROM_SERVER != 0;
         if !tcp {
-            self.alarm(head, meta, AlarmKind::PortTaken);
-            self.shard.set(slot, entry.to(meta.sender));
+            if opened {
+                self.alarm(head, meta, AlarmKind::PortTaken);
+                self.shard.set(slot, entry.to(meta.sender));
+            }
             return None;
         }
         if layers.flags & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN {
+            return None;
+        }
+        if !opened && entry.state() == State::SynSent {
+            // A SYN from outside that nobody has answered keeps no server from its port.
+            self.shard.remove(slot);
+            self.open(head.data, meta);
             return None;
         }
         self.alarm(head, meta, AlarmKind::PortTaken);

@@ -194,3 +194,26 @@ fn fs_25_a_server_that_is_out_of_service_can_still_open_connections() {
     rig.settle();
     assert_ne!(rig.reaches(R1, &back(40_000, ACK, 950).frame()), 1);
 }
+
+#[test]
+fn fs_25_after_a_restart_a_live_key_is_refused_too_and_a_forged_syn_holds_none() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    learn_router(&mut rig);
+    // The table is new: nobody knows who opened this one.
+    rig.send(S[0], &out(0, 40_000, ACK).frame());
+    let refused = rig.send(S[1], &out(1, 40_000, SYN).frame());
+    assert_eq!((refused.len(), refused[0].0, refused[0].1[47] & RST), (1, S[1], RST));
+    assert_eq!(rig.reaches(R1, &back(40_000, ACK, 950).frame()), 0);
+    let taken = rig.reaches(R1, &back(40_001, SYN, 0).frame());
+    let other = (taken + 1) % 3;
+    rig.bridged(S[other], &out(other, 40_001, SYN).frame(), &[R1]);
+    assert_eq!(rig.reaches(R1, &back(40_001, SYN | ACK, 901).frame()), other);
+    // The same for a mid-flow segment that nobody has answered: the SYN is no answer to it.
+    let taken = rig.reaches(R1, &back(40_002, ACK, 77).frame());
+    let other = (taken + 1) % 3;
+    rig.bridged(S[other], &out(other, 40_002, SYN).frame(), &[R1]);
+    let states: Vec<_> =
+        rig.flows().iter().filter(|f| f.vip_port == 40_002).map(|f| f.state.clone()).collect();
+    assert_eq!(states, ["handshake"]);
+    assert_eq!(rig.reaches(R1, &back(40_002, SYN | ACK, 901).frame()), other);
+}
