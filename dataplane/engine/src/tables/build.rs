@@ -16,6 +16,11 @@ use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId};
 use dataplane_wire::MacAddr;
 use std::sync::Arc;
 
+/// How long it is remembered which servers have refused a mid-flow segment (FS-7a): longer than a
+/// client waits before its next one. Retransmissions are up to 120 s apart (RFC 6298 §2.5 allows no
+/// less than 60 s), Linux's keep-alive probes 75 s.
+const MID_FLOW_S: u16 = 130;
+
 /// A learned address.
 pub type LearnedStation = (VlanId, MacAddr, PortId);
 
@@ -220,7 +225,7 @@ fn states(timeouts: &Timeouts, services: &[ServicePlan]) -> [u16; STATES] {
     let mut of = [0; STATES];
     of[State::SynSent as usize] = timeouts.handshake_s;
     of[State::SynAck as usize] = timeouts.handshake_s;
-    of[State::MidFlow as usize] = timeouts.closed_s;
+    of[State::MidFlow as usize] = timeouts.closed_s.max(MID_FLOW_S);
     of[State::Established as usize] = timeouts.established_s;
     of[State::HalfClosed as usize] = timeouts.half_closed_s;
     of[State::Closed as usize] = timeouts.closed_s;

@@ -433,3 +433,22 @@ fn fs_10a_fail_open_keeps_flows_and_bindings_as_if_all_were_up() {
     let server = rig.reaches(R1, &inbound(4000, SYN).frame());
     assert!((5000..5012).all(|port| rig.reaches(R1, &inbound(port, SYN).frame()) == server));
 }
+
+#[test]
+fn fs_7a_keep_alive_probes_find_the_server_of_an_idle_flow() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    for owner in 0..3 {
+        let port = 4100 + owner as u16;
+        let found = (0..3).any(|_| {
+            let server = rig.reaches(R1, &inbound(port, ACK).frame());
+            if server != owner {
+                rig.dropped(S[server], &outbound(server, port, RST).frame(), "reset-withheld");
+            }
+            // The interval of Linux's probes.
+            (0..75).for_each(|_| rig.wait_ms(1000));
+            rig.wire.take_sent();
+            server == owner
+        });
+        assert!(found, "every probe went to the same server");
+    }
+}
