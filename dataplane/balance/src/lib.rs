@@ -87,15 +87,15 @@ impl Balancer {
     }
 
     /// Chooses without state: the same for the same flow while the servers stay. `nth` counts the
-    /// servers that have refused the flow already (FS-7a).
+    /// servers that have refused the flow already (FS-7a); `None` when that is all of them.
     pub fn by_hash(&self, choice: Choice, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
         let by_client = matches!(self.chooser, Chooser::SourceAffinity);
         self.maglev.choose(if by_client { choice.by_client } else { choice.by_flow }, nth, allowed)
     }
 
-    /// How many servers it chooses among.
-    pub fn servers(&self) -> u32 {
-        self.maglev.servers()
+    /// How many allowed servers it chooses among.
+    pub fn count(&self, allowed: impl Fn(TargetId) -> bool) -> u32 {
+        self.maglev.count(allowed)
     }
 
     /// Whether flows of one client must go to one server, so one worker must own them all.

@@ -10,14 +10,15 @@ use dataplane_flow::{TargetId, fold};
 /// Places in the array; a prime. With 1,000 servers of equal weight their shares differ by 2 %.
 pub const MAGLEV_SIZE: usize = 65_537;
 
-/// Places looked at for a second or third choice.
+/// Places looked at for a choice that leaves servers out.
 const PROBES_MAX: u64 = 128;
 
 /// A compiled array. 128 KiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Maglev {
     places: Box<[TargetId]>,
-    servers: u32,
+    /// Every server once, in the order of their names' hashes.
+    servers: Box<[TargetId]>,
 }
 
 impl Maglev {
@@ -25,7 +26,7 @@ impl Maglev {
     pub fn new(candidates: &[Candidate]) -> Self {
         let mut candidates: Vec<&Candidate> = candidates.iter().filter(|c| c.weight > 0).collect();
         if candidates.is_empty() {
-            return Self { places: Box::default(), servers: 0 };
+            return Self { places: Box::default(), servers: Box::default() };
         }
         // The order in which servers take turns must not depend on numbers or on the file.
         candidates.sort_by_key(|c| c.name_hash);
@@ -54,11 +55,12 @@ impl Maglev {
                 }
             }
         }
-        Self { places, servers: candidates.len() as u32 }
+        Self { places, servers: candidates.iter().map(|c| c.target).collect() }
     }
 
-    /// The `nth` distinct allowed server in this hash's order, counted from 0 and round again when
-    /// there are no more.
+    /// The `nth` distinct allowed server in this hash's order, counted from 0; `None` when there are no
+    /// more. The first one is chosen by weight, the others stand in a row behind it: at most every
+    /// server is looked at once.
     pub fn choose(&self, hash: u64, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
         if self.places.is_empty() {
             return None;
@@ -70,31 +72,30 @@ impl Maglev {
         if nth == 0 && allowed(first) {
             return Some(first);
         }
-        // Further places are drawn, not stepped to: a step that is near a multiple of a server's own
-        // would stay with that server.
-        let mut draw = hash;
-        let wanted = nth % self.servers.max(1);
-        let mut seen = [TargetId::NONE; 16];
-        let mut count = 0;
-        for _ in 0..PROBES_MAX {
-            let target = place(draw);
-            if allowed(target) && !seen[..count].contains(&target) {
-                if count as u32 == wanted.min(15) {
-                    return Some(target);
-                }
-                seen[count] = target;
-                count += 1;
-            }
-            draw = fold(draw ^ 0xd1b5_4a32_d192_ed03, 0x9e37_79b9_7f4a_7c15);
+        let preferred = if allowed(first) { Some(first) } else { draw(hash, place, &allowed) };
+        if nth == 0 && preferred.is_some() {
+            return preferred;
         }
-        // Fewer were found than have refused: begin again.
-        (count > 0).then(|| seen[wanted as usize % count])
+        let start = (hash as u32 as usize) % self.servers.len();
+        let row = self.servers[start..].iter().chain(&self.servers[..start]).copied();
+        let mut others = row.filter(|target| Some(*target) != preferred && allowed(*target));
+        others.nth(nth as usize - usize::from(preferred.is_some()))
     }
 
-    /// How many servers share the array.
-    pub fn servers(&self) -> u32 {
-        self.servers
+    /// How many allowed servers share the array.
+    pub fn count(&self, allowed: impl Fn(TargetId) -> bool) -> u32 {
+        self.servers.iter().filter(|target| allowed(**target)).count() as u32
     }
+}
+
+/// The first allowed server of further places. They are drawn, not stepped to: a step that is near a
+/// multiple of a server's own would stay with that server.
+fn draw(hash: u64, place: impl Fn(u64) -> TargetId, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
+    let mut draw = hash;
+    (0..PROBES_MAX).find_map(|_| {
+        draw = fold(draw ^ 0xd1b5_4a32_d192_ed03, 0x9e37_79b9_7f4a_7c15);
+        Some(place(draw)).filter(|target| allowed(*target))
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +153,22 @@ mod tests {
             tried.sort();
             tried.dedup();
             assert_eq!(tried.len(), 4);
+        }
+    }
+
+    #[test]
+    fn fs_7a_a_hundred_servers_are_tried_and_the_lightest_too() {
+        let weights: Vec<u16> = (0..100).map(|i| if i % 10 == 0 { 1 } else { 1000 }).collect();
+        let maglev = Maglev::new(&servers(&weights));
+        for hash in (0..50_u64).map(|i| fold(i ^ 0x1234_5678, 0x9e37_79b9_7f4a_7c15)) {
+            let mut tried: Vec<_> = (0..100).filter_map(|nth| maglev.choose(hash, nth, |_| true)).collect();
+            tried.sort();
+            tried.dedup();
+            assert_eq!(tried.len(), 100);
+            assert_eq!(maglev.choose(hash, 100, |_| true), None, "all have refused");
+            // FS-4: the only one that may be chosen is found however light it is.
+            assert_eq!(maglev.choose(hash, 0, |t| t.0 == 10), Some(TargetId(10)));
+            assert_eq!(maglev.choose(hash, 1, |t| t.0 == 10), None);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::outbox::Event;
 use crate::steer::{answered, martian};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
-use dataplane_flow::{Entry, Instant, KeyKind, Slot, State};
+use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{AlarmKind, UdpMode};
 use dataplane_port::{DropReason, Head, Verdict};
 use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
@@ -182,9 +182,20 @@ impl Engine {
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
         let attempts = self.shard.attempts(slot) + 1;
         let choice: Choice = self.choice(meta);
-        let next = service.balancer.by_hash(choice, attempts, |_| true);
+        // FS-4: a flow between VIPs never tries a server that carries its source.
+        let source = tables.vips.find(meta.vlan, meta.key.client_words(), meta.key.is_v6());
+        let allowed =
+            |id: TargetId| source.is_none_or(|vip| !tables.target(id).is_some_and(|t| t.carries(vip)));
+        // Those that take no new flows have old ones (FS-33): they come last.
+        let mut rest = (0..tables.targets.len() as u16).map(TargetId).filter(|id| {
+            tables.target(*id).is_some_and(|t| t.alive && !t.takes && t.carries(cluster.id)) && allowed(*id)
+        });
+        let next = service.balancer.by_hash(choice, attempts, allowed).or_else(|| {
+            let takers = service.balancer.count(allowed);
+            rest.nth(attempts.saturating_sub(takers) as usize)
+        });
         match next {
-            Some(next) if attempts < service.balancer.servers() && next != entry.target() => {
+            Some(next) if next != entry.target() => {
                 self.shard.set_attempts(slot, attempts);
                 self.shard.set(slot, entry.to(next));
                 Some(Verdict::Drop(DropReason::ResetWithheld))

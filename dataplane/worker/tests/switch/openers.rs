@@ -217,3 +217,32 @@ fn fs_25_after_a_restart_a_live_key_is_refused_too_and_a_forged_syn_holds_none()
     assert_eq!(states, ["handshake"]);
     assert_eq!(rig.reaches(R1, &back(40_002, SYN | ACK, 901).frame()), other);
 }
+
+#[test]
+fn fs_4_fs_7a_a_flow_between_vips_tries_no_server_that_carries_its_source() {
+    let mut both = two_clusters();
+    both.clusters[0] = cluster(0, "a", VIP.into(), VMAC, &[member(0, 1)], Chooser::RoundRobin);
+    both.clusters[1] = cluster(
+        1,
+        "b",
+        VIP_B.into(),
+        VMAC_B,
+        &[member(0, 1), member(1, 1), member(2, 1)],
+        Chooser::RoundRobin,
+    );
+    let mut rig = Rig::new(both);
+    for port in 40_000..40_010 {
+        let ack =
+            Tcp { src: (server_mac(0), VIP, port), dst: (VMAC_B, VIP_B, 80), flags: ACK, seq: 1, ack: 1 };
+        let mut tried = Vec::new();
+        for _ in 0..2 {
+            let server = rig.reaches(S[0], &ack.frame());
+            let reset =
+                Tcp { src: (server_mac(server), VIP_B, 80), dst: (VMAC, VIP, port), flags: RST, ..ack };
+            tried.push((server, rig.send(S[server], &reset.frame()).len()));
+        }
+        tried.sort();
+        assert_eq!(tried.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(tried.iter().map(|t| t.1).sum::<usize>(), 1, "the last one's passes");
+    }
+}

@@ -452,3 +452,21 @@ fn fs_7a_keep_alive_probes_find_the_server_of_an_idle_flow() {
         assert!(found, "every probe went to the same server");
     }
 }
+
+#[test]
+fn fs_7a_fs_33_a_draining_server_is_tried_too_and_last() {
+    let mut drained = plan(Chooser::Maglev);
+    drained.targets[1].admin = Admin::Drain;
+    let mut rig = Rig::new(drained);
+    for port in 4000..4010 {
+        let mut tried = Vec::new();
+        loop {
+            let server = rig.reaches(R1, &inbound(port, ACK).frame());
+            tried.push(server);
+            if !rig.send(S[server], &outbound(server, port, RST).frame()).is_empty() {
+                break;
+            }
+        }
+        assert_eq!((tried.len(), tried[2]), (3, 1), "{tried:?}");
+    }
+}
