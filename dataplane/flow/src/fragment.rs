@@ -15,6 +15,9 @@ const SOURCE_MAX: u16 = 256;
 const WAYS: usize = 8;
 const SOURCES: usize = 4096;
 
+/// Rows looked at in one call of [`Fragments::age`].
+const AGED_MAX: u64 = 2048;
+
 /// Where a datagram's fragments go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Known {
@@ -39,6 +42,7 @@ pub struct Fragments {
     rows: Box<[Row]>,
     sources: Box<[u16]>,
     swept: usize,
+    swept_at: Instant,
 }
 
 const EMPTY: Row = Row { hash: 0, expires: Instant(0), source: 0, known: Known::Target(TargetId::NONE) };
@@ -51,6 +55,7 @@ impl Fragments {
             rows: vec![EMPTY; rows].into_boxed_slice(),
             sources: vec![0; SOURCES].into_boxed_slice(),
             swept: 0,
+            swept_at: Instant(0),
         }
     }
 
@@ -77,10 +82,12 @@ impl Fragments {
             Some(index) => index,
             None => rows.min_by_key(|&i| self.rows[i].expires).expect("a bucket has eight rows"),
         };
-        self.clear(index);
-        if self.sources[usize::from(source)] >= SOURCE_MAX {
+        // Asked before a row is cleared: a source beyond its share must not take others' rows.
+        let replaces_own = self.rows[index].hash != 0 && self.rows[index].source == source;
+        if self.sources[usize::from(source)] >= SOURCE_MAX && !replaces_own {
             return false;
         }
+        self.clear(index);
         self.sources[usize::from(source)] += 1;
         self.rows[index] = Row { hash, expires: Instant(now.0 + LIFETIME_NS), source, known };
         true
@@ -93,9 +100,15 @@ impl Fragments {
         }
     }
 
-    /// Forgets a few rows that have expired. Call once per turn; at most eight rows are looked at.
+    /// Forgets rows that have expired: looks at every row once in the time that one lives, however long
+    /// the pauses between calls, but at most 2,048 rows a call. Else a quiet worker would count what is
+    /// long past against its source.
     pub fn age(&mut self, now: Instant) {
-        for _ in 0..WAYS {
+        let row_ns = (LIFETIME_NS / self.rows.len() as u64).max(1);
+        let due = now.since(self.swept_at) / row_ns;
+        let done = due.min(AGED_MAX);
+        self.swept_at = if due > done { now } else { Instant(self.swept_at.0 + done * row_ns) };
+        for _ in 0..done {
             let index = self.swept;
             self.swept = (index + 1) & (self.rows.len() - 1);
             if self.rows[index].hash != 0 && self.rows[index].expires <= now {
@@ -128,10 +141,38 @@ mod tests {
         assert_eq!(taken, 256);
         assert!(fragments.note(8, 10, HERE, NOW), "another source has its own share");
         let later = NOW.plus_millis(2001);
-        for _ in 0..4096 / WAYS {
+        for _ in 0..2 {
             fragments.age(later);
+            fragments.age(later.plus_millis(1100));
         }
         assert!(fragments.note(5, 9, HERE, later));
+    }
+
+    #[test]
+    fn f14_a_source_beyond_its_share_takes_no_row_of_another() {
+        let mut fragments = Fragments::new(4096);
+        // Another's rows fill the buckets that the flood will fall on.
+        assert!((0..200).all(|i| fragments.note(4096 * (i % 8 + 1) + i / 8 * 8, 10, HERE, NOW)));
+        (1..=256).for_each(|i| assert!(fragments.note(2048 + i * 4, 9, HERE, NOW.plus_millis(1))));
+        for i in 0..10_000 {
+            fragments.note(4096 * (i + 20) + i % 25 * 8, 9, HERE, NOW.plus_millis(2));
+        }
+        let kept = (0..200).filter(|i| fragments.find(4096 * (i % 8 + 1) + i / 8 * 8, NOW).is_some());
+        assert_eq!(kept.count(), 200);
+    }
+
+    #[test]
+    fn f13_a_steady_source_on_a_quiet_worker_is_never_beyond_its_share() {
+        let mut fragments = Fragments::new(65_536);
+        let mut now = NOW;
+        for i in 0..3000_u64 {
+            // Twenty datagrams a second; an idle worker turns every 10 ms.
+            for _ in 0..5 {
+                now = now.plus_millis(10);
+                fragments.age(now);
+            }
+            assert!(fragments.note(crate::fold(i + 1, 0x9e37_79b9_7f4a_7c15), 9, HERE, now), "datagram {i}");
+        }
     }
 
     #[test]
