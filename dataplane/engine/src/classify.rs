@@ -15,6 +15,8 @@ pub(crate) enum Way {
     Drop(DropReason),
     /// To the control core.
     Punt(PuntReason),
+    /// To the control core; of no VLAN, so nothing is learned from it.
+    PuntUnlearned(PuntReason),
     /// ARP, or ND: to be answered, guarded or bridged.
     Neighbour,
     /// To a VIP (FS-6).
@@ -73,6 +75,7 @@ impl Default for Meta {
 
 const GROUP: u64 = 1 << 40;
 const LINK_LOCAL: u64 = 0x0180_c200_0000;
+const LLDP: u16 = 0x88cc;
 const IKE: [u16; 2] = [500, 4500];
 
 impl Meta {
@@ -169,7 +172,7 @@ pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, me
     meta.from = word(6) >> 16;
     let port = &tables.ports[head.port.index() & 31];
     let Some(vlan) = port.vlan(layers.vid) else {
-        meta.way = Way::Drop(DropReason::VlanNotMember);
+        meta.way = of_no_vlan(meta, port.exists);
         return;
     };
     meta.vlan = vlan;
@@ -291,10 +294,21 @@ fn to_vmac_or_bridge(tables: &Tables, meta: &mut Meta) {
     }
 }
 
+/// A frame whose VLAN the port does not take. LLDP has none: it is between neighbours, and on a trunk
+/// it comes without a tag.
+#[cold]
+fn of_no_vlan(meta: &Meta, port_exists: bool) -> Way {
+    let layers = &meta.layers;
+    let lldp = layers.ethertype == LLDP && layers.tags == 0 && meta.to & !0xf == LINK_LOCAL;
+    if lldp && port_exists && meta.from & GROUP == 0 && meta.from != 0 {
+        return Way::PuntUnlearned(PuntReason::Lldp);
+    }
+    Way::Drop(DropReason::VlanNotMember)
+}
+
 /// The addresses that no bridge forwards (IEEE 802.1Q table 8-1), and BPDUs (FS-5).
 #[cold]
 fn link_local(meta: &Meta, stp: Stp) -> Way {
-    const LLDP: u16 = 0x88cc;
     match meta.to & 0xff {
         _ if meta.layers.ethertype == LLDP => Way::Punt(PuntReason::Lldp),
         0 if stp == Stp::Forward => Way::Bridge,

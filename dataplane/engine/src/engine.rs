@@ -160,7 +160,8 @@ impl Engine {
 
     #[inline]
     fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
-        if !head.handed && !matches!(meta.way, Way::Drop(_)) && meta.sender == TargetId::NONE {
+        let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
+        if !head.handed && learns && meta.sender == TargetId::NONE {
             if let Some(reason) = self.learn(head.port, meta, now) {
                 return Verdict::Drop(reason);
             }
@@ -183,7 +184,7 @@ impl Engine {
             Way::InboundFragment => self.fragment(head, meta, now),
             Way::Neighbour => self.neighbour(head, meta, now),
             Way::Bridge => self.bridge(head, meta, now),
-            Way::Punt(reason) => Verdict::Punt(reason),
+            Way::Punt(reason) | Way::PuntUnlearned(reason) => Verdict::Punt(reason),
             Way::Drop(reason) => Verdict::Drop(reason),
         }
     }
@@ -220,7 +221,7 @@ impl Engine {
             // Two keys hang on such a frame, and answers for servers reach worker 0 alone.
             Way::Between => Some(WorkerId(0)),
             Way::Neighbour => Some(WorkerId(0)),
-            Way::Bridge | Way::Punt(_) | Way::Drop(_) => None,
+            Way::Bridge | Way::Punt(_) | Way::PuntUnlearned(_) | Way::Drop(_) => None,
         }
     }
 

@@ -94,7 +94,16 @@ fn by_link(table: &Table, port: usize, frame: &[u8]) -> Expected {
         0 => place.untagged,
         vid => place.tagged.contains(&vid).then_some(vid),
     };
-    let Some(vlan) = vlan else { return Expected::drop(["vlan-not-member"]) }; // F5
+    let Some(vlan) = vlan else {
+        let lldp = head.vid == 0 && head.ethertype == 0x88cc && head.dst[..5] == [0x01, 0x80, 0xc2, 0, 0];
+        let refused = Expected::drop(["vlan-not-member"]); // F5
+        // Between neighbours, whatever VLANs the link carries.
+        return if lldp {
+            Expected::only(Outcome::Punt).or(["vlan-not-member", "punt-rate", "source-mac"])
+        } else {
+            refused
+        };
+    };
     if head.src[0] & 1 != 0 || head.src == [0; 6] {
         return Expected::drop(["source-mac"]); // F6
     }

@@ -217,3 +217,19 @@ fn a6_an_address_that_flaps_is_an_alarm() {
     }
     assert!(rig.report().alarms.iter().any(|a| a.kind == AlarmKind::Flapping && a.mac == A));
 }
+
+#[test]
+fn fs_5_lldp_is_taken_in_on_a_trunk_too() {
+    let mut rig = Rig::new(trunk());
+    let neighbour = dataplane_wire::lldp::Announcement {
+        chassis: A,
+        port: "Ethernet1/7",
+        system_name: "core",
+        ttl_s: 120,
+    };
+    let mut bytes = vec![0; neighbour.frame_len()];
+    neighbour.emit_frame(A, &mut bytes);
+    assert!(rig.send(R1, &bytes).is_empty());
+    assert!(rig.report().ports[0].neighbour.as_ref().is_some_and(|seen| seen.contains("core")));
+    assert!(!rig.report().bridge.iter().any(|row| row.vlan == VlanId(0)), "learned in no VLAN");
+}
