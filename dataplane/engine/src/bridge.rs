@@ -26,6 +26,14 @@ impl Default for Learner {
     }
 }
 
+impl Learner {
+    /// Tells everything anew: the publisher may have forgotten a station since (its link was down), or
+    /// another worker may have seen it elsewhere.
+    pub(crate) fn forget(&mut self) {
+        self.seen.fill((u64::MAX, 0));
+    }
+}
+
 impl Engine {
     /// Learns where the source is; a reason if the frame must not be taken (F6, FS-1).
     #[inline]

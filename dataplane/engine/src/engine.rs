@@ -110,6 +110,9 @@ impl Engine {
         if self.worker == WorkerId(0) {
             self.announcer.tables_changed(&self.tables, &tables, now);
         }
+        if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
+            self.learner.forget();
+        }
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
     }

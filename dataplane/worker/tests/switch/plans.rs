@@ -233,3 +233,22 @@ fn fs_5_lldp_is_taken_in_on_a_trunk_too() {
     assert!(rig.report().ports[0].neighbour.as_ref().is_some_and(|seen| seen.contains("core")));
     assert!(!rig.report().bridge.iter().any(|row| row.vlan == VlanId(0)), "learned in no VLAN");
 }
+
+#[test]
+fn fs_5_what_a_link_brought_is_known_again_as_soon_as_it_sends() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    rig.bridged(R1, &frame(A, MacAddr::BROADCAST), &[R2, S[0], S[1], S[2]]);
+    rig.link(R1, false);
+    rig.link(R1, true);
+    rig.bridged(R1, &frame(A, MacAddr::BROADCAST), &[R2, S[0], S[1], S[2]]);
+    rig.bridged(S[0], &frame(B, A), &[R1]);
+    // It moves away, seen by another worker, and comes back.
+    let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), 2);
+    for (worker, port) in [(0, R1), (1, R2), (0, R1)] {
+        rig.send_by(worker, port, &frame(A, MacAddr::BROADCAST));
+        rig.wait_ms(20);
+        rig.turn();
+        rig.wire.take_sent();
+        rig.bridged(S[0], &frame(B, A), &[port]);
+    }
+}
