@@ -13,6 +13,30 @@ use dataplane_wire::{MacAddr, Network, protocol};
 #[derive(Debug)]
 pub(crate) struct Learner {
     seen: Box<[(u64, u32)]>,
+    /// The current stretch of [`AGAIN_S`] seconds, shifted to make room for a port.
+    stamp: u32,
+}
+
+impl Learner {
+    /// Sets the time that sightings are stamped with. Once per burst.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.stamp = ((now.0 / (AGAIN_S * 1_000_000_000)) as u32 + 1) << 5;
+    }
+
+    /// (place, what stands there if nothing is new).
+    #[inline(always)]
+    fn sighting(&self, port: PortId, meta: &Meta) -> (usize, (u64, u32)) {
+        let key = u64::from(meta.vlan.0) << 48 | meta.from;
+        let place = fold(key, 0x9e37_79b9_7f4a_7c15) as usize & (SEEN - 1);
+        (place, (key, self.stamp | u32::from(port.0)))
+    }
+
+    /// Whether the publisher knows that the source is on this port.
+    #[inline(always)]
+    pub(crate) fn knows(&self, port: PortId, meta: &Meta) -> bool {
+        let (place, seen) = self.sighting(port, meta);
+        self.seen[place] == seen
+    }
 }
 
 const SEEN: usize = 4096;
@@ -22,7 +46,7 @@ const AGAIN_S: u64 = 8;
 
 impl Default for Learner {
     fn default() -> Self {
-        Self { seen: vec![(u64::MAX, 0); SEEN].into_boxed_slice() }
+        Self { seen: vec![(u64::MAX, 0); SEEN].into_boxed_slice(), stamp: 0 }
     }
 }
 
@@ -37,15 +61,12 @@ impl Learner {
 impl Engine {
     /// Learns where the source is; a reason if the frame must not be taken (F6, FS-1).
     #[inline]
-    pub(crate) fn learn(&mut self, port: PortId, meta: &Meta, now: Instant) -> Option<DropReason> {
-        let key = u64::from(meta.vlan.0) << 48 | meta.from;
-        let stamp = (now.0 / (AGAIN_S * 1_000_000_000)) as u32 + 1;
-        let stamp = stamp << 5 | u32::from(port.0);
-        let place = fold(key, 0x9e37_79b9_7f4a_7c15) as usize & (SEEN - 1);
-        if self.learner.seen[place] == (key, stamp) {
+    pub(crate) fn learn(&mut self, port: PortId, meta: &Meta) -> Option<DropReason> {
+        let (place, seen) = self.learner.sighting(port, meta);
+        if self.learner.seen[place] == seen {
             return None;
         }
-        self.learn_anew(port, meta, place, (key, stamp))
+        self.learn_anew(port, meta, place, seen)
     }
 
     #[cold]
@@ -119,7 +140,7 @@ impl Engine {
                     if port == from {
                         return Verdict::Drop(DropReason::NoEgress);
                     }
-                    return self.out_of(PortSet::EMPTY.with(port), meta);
+                    return self.exit(port, meta);
                 }
                 None => {}
             }
@@ -129,6 +150,18 @@ impl Engine {
         }
         let ports = self.tables.vlan(meta.vlan).ports().without(from).minus(apart);
         self.out_of(ports, meta)
+    }
+
+    /// Out of one port, with the VLAN's tag in the form that the port has it.
+    #[inline]
+    pub(crate) fn exit(&self, port: PortId, meta: &Meta) -> Verdict {
+        if !self.tables.ports[port.index() & 31].up {
+            return Verdict::Drop(DropReason::PortDown);
+        }
+        match self.tables.vlan(meta.vlan).edit(port, meta.vlan, meta.tagged) {
+            TagEdit::None => Verdict::Forward(port),
+            _ => self.out_of(PortSet::EMPTY.with(port), meta),
+        }
     }
 
     /// Out of `ports`, with the VLAN's tag in the form that each of them has it.

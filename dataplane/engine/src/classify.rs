@@ -155,8 +155,8 @@ pub(crate) fn flow_key(
 #[inline]
 pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, meta: &mut Meta) {
     let data: &[u8] = head.data;
-    let layers = Layers::parse(data, head.len, head.checksum_good);
-    meta.layers = layers;
+    meta.layers.parse_over(data, head.len, head.checksum_good);
+    let layers = meta.layers;
     meta.way = Way::Bridge;
     meta.sender = TargetId::NONE;
     if let Some(flaw @ (Flaw::Runt | Flaw::TagDepth)) = layers.flaw {

@@ -60,8 +60,8 @@ pub struct Engine {
     pub(crate) answer_senders: SenderLimit,
     pub(crate) icmp_senders: SenderLimit,
     pub(crate) refusals: Bucket,
-    metas: Box<[Meta; BURST]>,
-    slots: Box<[Option<Slot>; BURST]>,
+    /// Lent out while a burst is decided about; `None` then, and after a fault.
+    metas: Option<Box<[Meta; BURST]>>,
     gauges_at: Instant,
 }
 
@@ -92,8 +92,7 @@ impl Engine {
             answer_senders: SenderLimit::new(ANSWERS_SENDER_PPS),
             icmp_senders: SenderLimit::new(ICMP_SENDER_PPS),
             refusals: Bucket::new(REFUSALS_PPS, REFUSALS_PPS / 10),
-            metas: Box::new([Meta::default(); BURST]),
-            slots: Box::new([None; BURST]),
+            metas: Some(Box::new([Meta::default(); BURST])),
             gauges_at: Instant(0),
         })
     }
@@ -136,36 +135,43 @@ impl Engine {
         let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
         self.shard.set_now(now);
         self.held.carried_out();
-        self.classify(heads);
-        for (meta, slot) in self.metas.iter().zip(self.slots.iter_mut()).take(heads.len()) {
-            if matches!(meta.way, Way::Inbound | Way::Outbound) {
-                *slot = self.shard.find_first(meta.hash);
-            }
-        }
-        for (i, head) in heads.iter_mut().enumerate() {
-            let meta = self.metas[i];
-            verdicts[i] = self.decide(head, &meta, self.slots[i], now);
-            if let Verdict::Drop(reason) = verdicts[i] {
-                self.counters().drop(reason, 1);
-            }
-        }
-    }
-
-    fn classify(&mut self, heads: &[Head<'_>]) {
-        for (i, head) in heads.iter().enumerate() {
-            let meta = &mut self.metas[i];
+        self.learner.set_now(now);
+        let mut metas = self.metas.take().unwrap_or_else(|| Box::new([Meta::default(); BURST]));
+        for (head, meta) in heads.iter().zip(metas.iter_mut()) {
             classify(head, &self.tables, &self.table_key, meta);
             if matches!(meta.way, Way::Inbound | Way::Outbound) {
                 self.shard.prefetch(meta.hash);
             }
         }
+        let mut slots = [None; BURST];
+        for (meta, slot) in metas.iter().zip(slots.iter_mut()).take(heads.len()) {
+            if matches!(meta.way, Way::Inbound | Way::Outbound) {
+                *slot = self.shard.find_first(meta.hash);
+            }
+        }
+        for (((head, meta), slot), verdict) in
+            heads.iter_mut().zip(metas.iter()).zip(slots).zip(verdicts.iter_mut())
+        {
+            let settled = match meta.way {
+                Way::Inbound => self.follow_settled(head, meta, slot),
+                Way::Outbound => self.observe_settled(head, meta, slot, now),
+                _ => None,
+            };
+            *verdict = match settled {
+                Some(verdict) => verdict,
+                None => self.decide(head, meta, slot, now),
+            };
+            if let Verdict::Drop(reason) = *verdict {
+                self.counters().drop(reason, 1);
+            }
+        }
+        self.metas = Some(metas);
     }
 
-    #[inline]
     fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
         let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
         if !head.handed && learns && meta.sender == TargetId::NONE {
-            if let Some(reason) = self.learn(head.port, meta, now) {
+            if let Some(reason) = self.learn(head.port, meta) {
                 return Verdict::Drop(reason);
             }
         }

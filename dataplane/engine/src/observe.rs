@@ -21,8 +21,32 @@ use std::sync::Arc;
 const EPHEMERAL: u16 = 32_768;
 
 impl Engine {
+    /// The same as [`Engine::follow_settled`], on the way back.
+    #[inline(always)]
+    pub(crate) fn observe_settled(
+        &mut self,
+        head: &Head<'_>,
+        meta: &Meta,
+        slot: Option<Slot>,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let quiet = meta.layers.protocol == protocol::TCP
+            && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
+        let target = self.shard.settled(slot?, meta.hash)?;
+        (quiet && target == meta.sender && !meta.is_group()).then(|| {
+            self.count_sender(head, meta);
+            self.bridge_to(head.port, meta, self.isolated(meta), now)
+        })
+    }
+
+    #[inline(always)]
+    fn count_sender(&self, head: &Head<'_>, meta: &Meta) {
+        let counters = self.counters().target(meta.sender);
+        counters.out_frames.add(1);
+        counters.out_bytes.add(u64::from(head.len));
+    }
+
     /// Looks at a server's packet; a verdict only if it must not go on.
-    #[inline]
     pub(crate) fn observe(
         &mut self,
         head: &Head<'_>,
@@ -30,9 +54,7 @@ impl Engine {
         slot: Option<Slot>,
         _now: Instant,
     ) -> Option<Verdict> {
-        let counters = self.counters().target(meta.sender);
-        counters.out_frames.add(1);
-        counters.out_bytes.add(u64::from(head.len));
+        self.count_sender(head, meta);
         if meta.is_group() || meta.layers.is_icmp_error() {
             return None;
         }

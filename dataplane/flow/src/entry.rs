@@ -134,6 +134,13 @@ impl Entry {
         )
     }
 
+    /// Whether it is an established flow, last seen in second `tick`.
+    #[inline(always)]
+    pub(crate) fn is_established_at(self, tick: u16) -> bool {
+        const MASK: u64 = 0xff << 48 | 0xffff << 16;
+        self.0 & MASK == (State::Established as u64) << 48 | u64::from(tick) << 16
+    }
+
     /// The target.
     #[inline(always)]
     pub fn target(self) -> TargetId {

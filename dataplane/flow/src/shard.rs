@@ -65,6 +65,15 @@ impl Shard {
         self.tick
     }
 
+    /// The target of `hash` if the slot (from [`Self::find_first`]) still holds it as an established
+    /// flow that was seen in this second already: nothing is to be written then.
+    #[inline(always)]
+    pub fn settled(&self, slot: Slot, hash: u64) -> Option<TargetId> {
+        let index = slot.0 as usize;
+        let entry = self.main.entry(index);
+        (self.main.hash(index) == hash && entry.is_established_at(self.tick)).then(|| entry.target())
+    }
+
     /// Asks for the cache line that `hash` is looked for in first.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {

@@ -125,8 +125,15 @@ impl Layers {
     #[inline]
     pub fn parse(data: &[u8], len: u32, checksum_good: bool) -> Self {
         let mut layers = Self::default();
-        layers.flaw = layers.read(data, len as usize, checksum_good).err();
+        layers.parse_over(data, len, checksum_good);
         layers
+    }
+
+    /// What [`Self::parse`] does, in place.
+    #[inline(always)]
+    pub fn parse_over(&mut self, data: &[u8], len: u32, checksum_good: bool) {
+        *self = Self::default();
+        self.flaw = self.read(data, len as usize, checksum_good).err();
     }
 
     #[inline(always)]
