@@ -1,7 +1,7 @@
 //! Building the product.
 
 use crate::shell::{self, command};
-use crate::workspace::{self, Package, cargo};
+use crate::workspace::{self, cargo};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -28,13 +28,21 @@ fn clang_library() -> bool {
     })
 }
 
+/// What cargo is to work on, as its argument: everything, or where DPDK is absent all but what links
+/// it; and then why. One selection for builds and tests, so that nothing is built twice.
+pub(crate) fn selection() -> (&'static str, Option<String>) {
+    match dpdk_lacks() {
+        None => ("--workspace", None),
+        Some(reason) => ("", Some(reason)),
+    }
+}
+
 /// Builds every program, optimised. Where DPDK is absent all but the data path; says why.
 pub(crate) fn all() -> Result<Option<String>> {
-    shell::run(&mut cargo("build --release --bins"))?;
-    let lacks = dpdk_lacks();
-    match &lacks {
-        None => shell::run(&mut cargo("build --release -p dataplane-process"))?,
-        Some(reason) => println!("not built: flowswitch-dp, because {reason}"),
+    let (selection, lacks) = selection();
+    shell::run(&mut cargo(&format!("build --release {selection} --bins")))?;
+    if let Some(reason) = &lacks {
+        println!("not built: flowswitch-dp, because {reason}");
     }
     Ok(lacks)
 }
@@ -42,9 +50,4 @@ pub(crate) fn all() -> Result<Option<String>> {
 /// Where [`all`] puts programs.
 pub(crate) fn programs() -> Result<PathBuf> {
     Ok(workspace::target()?.join("release"))
-}
-
-/// `-p` for each package, for cargo.
-pub(crate) fn select(packages: impl Iterator<Item = Package>) -> String {
-    packages.map(|p| format!(" -p {}", p.name)).collect()
 }

@@ -22,6 +22,9 @@ enum Outcome {
 /// Property tests' cases in the long form.
 const LONG_CASES: &str = "20000";
 
+/// With this variable set, the scenarios' program ends at once: their part comes later, in the open.
+const SCENARIOS_LATER: &str = "FLOWSWITCH_SCENARIOS_LATER";
+
 /// Runs all of it.
 pub(crate) fn run(long: bool) -> Result<()> {
     let start = Instant::now();
@@ -32,17 +35,13 @@ pub(crate) fn run(long: bool) -> Result<()> {
     let no_dpdk = build::all()?;
     let built = start.elapsed();
 
-    let mut parts = vec![
-        part("unit, property, model", || unit(long)),
-        part("examples in documentation", || lines("ok.", &mut cargo("test --doc --quiet"))),
-    ];
-    parts.push(match &no_dpdk {
-        None => part("DPDK behind safe types", || {
-            let others = build::select(packages()?.into_iter().filter(|p| !p.default));
-            lines("test result", &mut cargo(&format!("test{others}")))
-        }),
-        Some(reason) => skipped("DPDK behind safe types", reason),
-    });
+    let mut parts = vec![part("unit, property, model", || unit(long))];
+    if let Some(reason) = &no_dpdk {
+        parts.push(skipped("DPDK behind safe types", reason));
+    }
+    parts.push(part("examples in documentation", || {
+        counted_lines(&mut cargo(&format!("test --doc --quiet {}", build::selection().0)))
+    }));
     parts.push(part("scenarios", || scenarios(if long { &["--full"] } else { &[] })));
 
     println!("\n{:<28}{:<9}{:>7}  figure", "part", "result", "s");
@@ -92,44 +91,43 @@ pub(crate) fn bench() -> Result<()> {
     Ok(())
 }
 
-/// All tests of what a plain `cargo build` builds, but the scenarios.
+/// All tests but the scenarios; where DPDK is there, its own among them.
 fn unit(long: bool) -> Result<Outcome> {
-    let selected =
-        build::select(packages()?.into_iter().filter(|p| p.default && p.name != "tests-scenarios"));
-    let nextest = shell::have("cargo-nextest");
-    let mut command = if nextest {
-        cargo(&format!(
-            "nextest run --no-fail-fast --no-tests pass{selected} -p tests-scenarios --lib --bins --tests"
-        ))
-    } else {
-        cargo(&format!("test --no-fail-fast{selected} -p tests-scenarios --lib --bins --tests"))
-    };
-    if nextest {
-        command.args(["-E", "not binary(scenarios)"]);
+    let (selection, _) = build::selection();
+    if !shell::have("cargo-nextest") {
+        // The scenarios' turn comes later, in the open.
+        let mut command = cargo(&format!("test --no-fail-fast {selection} --lib --bins --tests"));
+        return counted_lines(lengthened(long, command.env(SCENARIOS_LATER, "1")));
     }
-    if long {
-        command.env("PROPTEST_CASES", LONG_CASES);
-    }
-    command.env("FLOWSWITCH_SCENARIOS", "later");
-    lines(if nextest { "Summary" } else { "test result" }, &mut command)
+    let mut command = cargo(&format!("nextest run --no-fail-fast {selection} -E"));
+    command.arg("not binary(scenarios)");
+    let (well, lines) = shell::tee(lengthened(long, &mut command))?;
+    let summary = lines.iter().rfind(|l| l.contains("Summary [")).map_or("no summary", |l| l.trim());
+    Ok(outcome(well, summary.to_owned()))
+}
+
+fn lengthened(long: bool, command: &mut Command) -> &mut Command {
+    if long { command.env("PROPTEST_CASES", LONG_CASES) } else { command }
 }
 
 /// Real traffic. Its own last line is the figure.
 fn scenarios(arguments: &[&str]) -> Result<Outcome> {
-    let mut command = cargo("test -p tests-scenarios --test scenarios --");
-    command.args(arguments).env("FLOWSWITCH_BIN_DIR", build::programs()?).env_remove("FLOWSWITCH_SCENARIOS");
-    lines(" passed, ", &mut command)
+    let mut command = cargo(&format!("test {} --test scenarios --", build::selection().0));
+    command.args(arguments).env("FLOWSWITCH_BIN_DIR", build::programs()?);
+    let (well, lines) = shell::tee(&mut command)?;
+    let last = lines.iter().rfind(|l| l.ends_with(" skipped")).map_or("no summary", String::as_str);
+    Ok(outcome(well, last.to_owned()))
 }
 
-/// Runs a command; its lines with `mark` are the figure.
-fn lines(mark: &str, command: &mut Command) -> Result<Outcome> {
+/// Runs a command of the built-in runner and adds up the counts of its programs.
+fn counted_lines(command: &mut Command) -> Result<Outcome> {
     let (well, lines) = shell::tee(command)?;
-    let marked: Vec<&str> = lines.iter().filter(|l| l.contains(mark)).map(|l| l.trim()).collect();
-    let figure = match &marked[..] {
-        [one] => (*one).to_owned(),
-        many => counted(many),
-    };
-    Ok(if well { Outcome::Passed(figure) } else { Outcome::Failed(figure) })
+    let marked: Vec<&str> = lines.iter().filter(|l| l.contains("test result")).map(String::as_str).collect();
+    Ok(outcome(well, counted(&marked)))
+}
+
+fn outcome(well: bool, figure: String) -> Outcome {
+    if well { Outcome::Passed(figure) } else { Outcome::Failed(figure) }
 }
 
 /// `cargo test` prints a line of counts for each program: their sums.
