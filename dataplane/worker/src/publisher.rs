@@ -58,8 +58,9 @@ pub struct Publisher {
     started: Instant,
     plan: Plan,
     epoch: u64,
-    /// The plan's number that control has not been told of yet.
-    unacknowledged: Option<u64>,
+    /// The plan's number that control has not been told of yet, and the count of tables handed out with
+    /// those that were made of it.
+    unacknowledged: Option<(u64, Option<u64>)>,
     tables: Arc<Tables>,
     /// When tables are to be made anew.
     rebuild_at: Option<Instant>,
@@ -170,7 +171,7 @@ impl Publisher {
             Ok(()) => {
                 self.plan = plan;
                 self.epoch = epoch;
-                self.unacknowledged = Some(epoch);
+                self.unacknowledged = Some((epoch, None));
                 let targets = &self.plan.targets;
                 let learns = |id: &TargetId| targets.iter().any(|t| t.id == *id && t.mac == MacPlan::Learn);
                 self.server_macs.retain(|id, _| learns(id));
@@ -306,6 +307,9 @@ impl Publisher {
                 desk.out += 1;
             }
         }
+        if let (Some((_, made @ None)), Some(desk)) = (&mut self.unacknowledged, self.desks.first()) {
+            *made = Some(desk.out);
+        }
     }
 
     /// Frees tables that came back; a plan that every worker has taken is acknowledged.
@@ -315,8 +319,10 @@ impl Publisher {
                 desk.back += 1;
             }
         }
-        let taken = self.rebuild_at.is_none() && self.desks.iter().all(|desk| desk.out == desk.back);
-        if let Some(epoch) = self.unacknowledged.filter(|_| taken) {
+        // By count, and not by having all tables back: newer ones are always under way while stations
+        // come and go.
+        let Some((epoch, Some(made))) = self.unacknowledged else { return };
+        if self.desks.iter().all(|desk| desk.back >= made) {
             self.unacknowledged = None;
             // What control shows next should be of the new plan.
             self.report_at = Instant(0);

@@ -252,3 +252,15 @@ fn fs_5_what_a_link_brought_is_known_again_as_soon_as_it_sends() {
         rig.bridged(S[0], &frame(B, A), &[port]);
     }
 }
+
+#[test]
+fn a_plan_is_acknowledged_while_stations_come_and_go() {
+    let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), 2);
+    rig.publisher.handle_message(ToDataPath::Apply { epoch: 77, steps: vec![] }, rig.now);
+    let acknowledged = (0..50_u8).any(|n| {
+        rig.wire.push(dataplane_port::WorkerId(0), R1, frame(MacAddr([2, 0, 0, 1, 1, n]), A));
+        rig.turn();
+        std::iter::from_fn(|| rig.publisher.poll_message()).any(|m| m == ToControl::Ack { epoch: 77 })
+    });
+    assert!(acknowledged);
+}
