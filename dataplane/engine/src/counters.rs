@@ -83,7 +83,7 @@ pub struct Counters {
     pub idle: Counter,
     /// Frames handed to other workers.
     pub handed: Counter,
-    /// Frames sent, copies and own ones included.
+    /// Frames sent, copies included, own ones not.
     pub sent: Counter,
     /// Frames of our own that were sent.
     pub emitted: Counter,

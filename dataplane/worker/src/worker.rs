@@ -10,6 +10,12 @@ use dataplane_port::{BURST, DropReason, EMIT_MAX, Head, PortId, Ports, Refused, 
 const PUNT_PPS: u32 = 1_000;
 const PUNT_BURST: u32 = 200;
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    sent: u64,
+    handed: u64,
+}
+
 /// A worker: an engine, its queues, and the frames it holds.
 #[derive(Debug)]
 pub struct Worker<P: Ports> {
@@ -18,6 +24,9 @@ pub struct Worker<P: Ports> {
     verdicts: Box<[Verdict; BURST]>,
     held: Box<[Option<P::Buffer>]>,
     refused: Refused,
+    /// Frames of this turn that were given to queues and rings; which of them those refused is known at
+    /// its end.
+    given: Given,
     punt_limit: Bucket,
     listing: Option<Listing>,
 }
@@ -31,6 +40,7 @@ impl<P: Ports> Worker<P> {
             verdicts: Box::new([Verdict::Consumed; BURST]),
             held: core::iter::repeat_with(|| None).take(Engine::HELD_MAX).collect(),
             refused: Refused::default(),
+            given: Given::default(),
             punt_limit: Bucket::new(PUNT_PPS, PUNT_BURST),
             listing: None,
         }
@@ -116,9 +126,9 @@ impl<P: Ports> Worker<P> {
         let counters = self.seat.engine.counters();
         counters.bursts.add(1);
         counters.frames.add(count as u64);
-        counters.sent.add(sent);
+        self.given.sent += sent;
+        self.given.handed += other[1];
         counters.consumed.add(other[0]);
-        counters.handed.add(other[1]);
         counters.punted.add(other[2]);
         self.carry_out();
         count
@@ -139,7 +149,8 @@ impl<P: Ports> Worker<P> {
         if seat.engine.outbox().is_empty() && seat.engine.outbox().refused == 0 {
             return;
         }
-        let (mut emitted, mut failed, mut sent, mut full, mut hand_full) = (0, 0, 0, 0, 0);
+        let (mut emitted, mut failed, mut sent, mut full) = (0, 0, 0, 0);
+        let (mut handed, mut hand_full) = (0, 0);
         let outbox = seat.engine.outbox();
         for own in &outbox.frames {
             let bytes = own.bytes();
@@ -160,9 +171,7 @@ impl<P: Ports> Worker<P> {
                 }
                 Release::Hand(slot, worker) => {
                     let Some(buffer) = held[usize::from(slot.0)].take() else { continue };
-                    if !ports.hand(worker, buffer) {
-                        hand_full += 1;
-                    }
+                    *(if ports.hand(worker, buffer) { &mut handed } else { &mut hand_full }) += 1;
                 }
                 Release::Drop(slot, reason) => {
                     if held[usize::from(slot.0)].take().is_some() {
@@ -179,6 +188,7 @@ impl<P: Ports> Worker<P> {
         let counters = seat.engine.counters();
         counters.emitted.add(emitted);
         counters.sent.add(sent);
+        counters.handed.add(handed);
         counters.drop(DropReason::NoBuffer, failed);
         counters.drop(DropReason::OutboxFull, outbox_full);
         counters.drop(DropReason::FragmentLost, late[0]);
@@ -191,6 +201,11 @@ impl<P: Ports> Worker<P> {
         let counters = self.seat.engine.counters();
         let refused = &mut self.refused;
         let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
+        // A frame that was refused counts as dropped and as nothing else.
+        let Given { sent, handed } = core::mem::take(&mut self.given);
+        let unsent = transmit + u64::from(refused.no_buffer) + u64::from(refused.no_port);
+        counters.sent.add(sent.saturating_sub(unsent));
+        counters.handed.add(handed.saturating_sub(refused.hand.into()));
         if transmit > 0 || refused.hand > 0 || refused.no_buffer > 0 || refused.no_port > 0 {
             counters.drop(DropReason::TransmitFull, transmit);
             counters.drop(DropReason::HandFull, u64::from(refused.hand));

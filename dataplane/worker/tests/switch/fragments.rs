@@ -6,7 +6,7 @@ use dataplane_wire::MacAddr;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The fragments of a UDP datagram of 4,000 bytes.
-fn fragments(client: Ipv4Addr, port: u16, id: u16) -> Vec<Vec<u8>> {
+pub(crate) fn fragments(client: Ipv4Addr, port: u16, id: u16) -> Vec<Vec<u8>> {
     let mut datagram = vec![0; 8];
     datagram[..2].copy_from_slice(&port.to_be_bytes());
     datagram[2..4].copy_from_slice(&53_u16.to_be_bytes());

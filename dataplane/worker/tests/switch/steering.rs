@@ -470,3 +470,28 @@ fn fs_7a_fs_33_a_draining_server_is_tried_too_and_last() {
         assert_eq!((tried.len(), tried[2]), (3, 1), "{tried:?}");
     }
 }
+
+#[test]
+fn every_frame_is_counted_once_whatever_is_full() {
+    for (transmit, hand) in [(usize::MAX, usize::MAX), (0, usize::MAX), (usize::MAX, 0)] {
+        let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), 2);
+        rig.wire.limit_transmit(S[1], transmit);
+        rig.wire.limit_hand(hand);
+        for port in 1000..1300 {
+            rig.send(R1, &inbound(port, SYN).frame());
+            rig.send(R1, &inbound(port, SYN).frame()[..20]);
+            let parts = crate::fragments::fragments(CLIENT, port, port);
+            for part in [2, 0, 1] {
+                rig.send(R1, &parts[part]);
+            }
+        }
+        rig.wait_ms(11);
+        let count = |of: &dyn Fn(&dataplane_engine::Counters) -> u64| -> u64 {
+            rig.workers.iter().map(|w| of(w.engine().counters())).sum()
+        };
+        let taken = count(&|c| c.frames.read());
+        let ended = count(&|c| c.sent.read() + c.consumed.read() + c.punted.read() + c.handed.read());
+        let dropped: u64 = rig.drops().iter().map(|(_, n)| n).sum();
+        assert_eq!(taken, ended + dropped, "{:?}", rig.drops());
+    }
+}
