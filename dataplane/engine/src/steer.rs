@@ -25,6 +25,12 @@ impl Engine {
         slot: Option<Slot>,
         now: Instant,
     ) -> Verdict {
+        if meta.layers.is_icmp_error() {
+            // F17: whether it finds a flow or not.
+            if let Err(reason) = self.examine(head, meta, now) {
+                return Verdict::Drop(reason);
+            }
+        }
         match self.follow(head.data, meta, slot) {
             Some(target) => self.send_to(target, head, meta),
             None => self.place(head, meta, now),
@@ -162,7 +168,8 @@ impl Engine {
         let Some(cluster) = tables.cluster(meta.cluster) else {
             return Verdict::Drop(DropReason::NoServer);
         };
-        if let Err(reason) = self.examine(head, meta, cluster, now) {
+        let error = meta.layers.is_icmp_error();
+        if !error && let Err(reason) = self.examine(head, meta, now) {
             return Verdict::Drop(reason);
         }
         // FS-4: a server that carries the source address would take the packet for its own.
@@ -170,7 +177,6 @@ impl Engine {
         let allowed =
             |id: TargetId| source.is_none_or(|vip| !tables.target(id).is_some_and(|t| t.carries(vip)));
         let layers = &meta.layers;
-        let error = layers.is_icmp_error();
         let (protocol, vip_port) = if error {
             (meta.key.protocol(), meta.key.vip_port())
         } else {
@@ -209,15 +215,9 @@ impl Engine {
         }
     }
 
-    /// What is looked at once per flow, not per packet: sources that cannot be, ports and flags that
+    /// What is looked at once per flow, not per packet (but for ICMP errors, which are few): sources that cannot be, ports and flags that
     /// no honest sender uses (F11, F12).
-    fn examine(
-        &mut self,
-        head: &Head<'_>,
-        meta: &Meta,
-        cluster: &ClusterTable,
-        now: Instant,
-    ) -> Result<(), DropReason> {
+    fn examine(&mut self, head: &Head<'_>, meta: &Meta, now: Instant) -> Result<(), DropReason> {
         let layers = &meta.layers;
         let ip = crate::classify::addresses(head.data, layers.network, usize::from(layers.l3));
         let source = ip.map_or([0; 2], |ip| ip.source);
@@ -226,7 +226,8 @@ impl Engine {
         let foreign_vip = meta.way != Way::Between
             && self.tables.vips.find(meta.vlan, source, v6).is_some()
             && !(is_server && meta.sender != TargetId::NONE);
-        if martian(source, v6) || source == cluster.vip_words || foreign_vip {
+        let own = self.tables.cluster(meta.cluster).is_some_and(|c| c.vip_words == source);
+        if martian(source, v6) || own || foreign_vip {
             return Err(DropReason::Martian);
         }
         if layers.is_icmp_error() {

@@ -266,6 +266,16 @@ fn f17_one_source_sends_a_thousand_errors_a_second_and_others_are_not_held_up() 
         rig.send(R1, &error(Ipv4Addr::new(203, 0, 113, 1), 2000 + port));
     }
     assert!(rig.drop_count("icmp-rate") >= 500);
+    // The same for errors about a flow that there is.
+    rig.wait_ms(1000);
+    let server = rig.reaches(R1, &inbound(4000, SYN).frame());
+    rig.send(S[server], &outbound(server, 4000, ACK).frame());
+    let before = rig.drop_count("icmp-rate");
+    for _ in 0..1000 {
+        rig.send(R1, &error(Ipv4Addr::new(203, 0, 113, 1), 4000));
+    }
+    assert!(rig.drop_count("icmp-rate") >= before + 500);
+    rig.dropped(R1, &error(Ipv4Addr::new(127, 0, 0, 1), 4000), "martian");
     rig.reaches(R1, &error(Ipv4Addr::new(203, 0, 113, 2), 9));
 }
 
