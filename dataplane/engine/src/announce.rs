@@ -19,6 +19,9 @@ const ASSERT_GAP_NS: u64 = 1_000_000_000;
 const ASK_GAP_NS: u64 = 500_000_000;
 const PER_TICK: usize = 4;
 const QUERIES: usize = 8;
+/// Frames that one cluster can cause in a turn: an announcement and a report, or a question, on every
+/// port.
+const CLUSTER_FRAMES_MAX: usize = 2 * dataplane_port::PORTS_MAX;
 
 /// The IPv4 dummy address (RFC 7600 §4.8): asks in nobody's name.
 const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
@@ -108,6 +111,10 @@ impl Announcer {
         self.answer_queries(tables, outbox);
         let count = tables.clusters.len().min(self.rows.len());
         for _ in 0..count.min(PER_TICK) {
+            // The rest comes in the next turn: nothing is lost where many VIPs leave by many ports.
+            if outbox.room() < CLUSTER_FRAMES_MAX {
+                return;
+            }
             self.cursor = if self.cursor + 1 < count { self.cursor + 1 } else { 0 };
             let row = &mut self.rows[self.cursor];
             let Some(cluster) = tables.cluster(ClusterId(self.cursor as u16)) else { continue };

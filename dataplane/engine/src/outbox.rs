@@ -112,6 +112,11 @@ impl Outbox {
         true
     }
 
+    /// For how many more frames there is room in this turn.
+    pub(crate) fn room(&self) -> usize {
+        FRAMES_MAX - self.frames.len()
+    }
+
     /// Adds an event; `false` when there is no room, and it is then lost (it comes again).
     pub fn event(&mut self, event: Event) -> bool {
         let room = self.events.len() < EVENTS_MAX;

@@ -356,3 +356,32 @@ fn fs_1_two_servers_behind_one_shared_port_are_learned_each_for_itself() {
     rig.send(S[1], &asks((third, VIP), VIP));
     assert!(rig.report().alarms.iter().any(|a| a.kind == AlarmKind::ServerMacChanged && a.mac == third));
 }
+
+#[test]
+fn fs_2_many_vips_are_announced_on_many_ports_without_a_loss() {
+    let mut many = plan(Chooser::RoundRobin);
+    let like = many.ports[0].clone();
+    many.ports.extend((5..32).map(|id| dataplane_message::PortPlan {
+        id: PortId(id),
+        name: format!("p{id}"),
+        ..like.clone()
+    }));
+    let members = many.clusters[0].services[0].members.clone();
+    for n in 1..9_u16 {
+        let vip = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100 + n);
+        let vmac = MacAddr([2, 0, 0x5e, 1, 0, n as u8]);
+        many.clusters.push(cluster(n, &format!("web6-{n}"), vip.into(), vmac, &members, Chooser::RoundRobin));
+    }
+    let mut rig = Rig::new(many.clone());
+    (0..400).for_each(|_| rig.wait_ms(10));
+    rig.link(PortId(31), false);
+    rig.wire.take_sent();
+    rig.link(PortId(31), true);
+    let mut sent = 0;
+    for _ in 0..400 {
+        rig.wait_ms(10);
+        sent += rig.wire.take_sent().iter().filter(|(_, f)| f[..6] == [0x33, 0x33, 0, 0, 0, 1]).count();
+    }
+    assert_eq!(rig.drop_count("outbox-full"), 0);
+    assert_eq!(sent, 3 * 8 * 29, "three of each VIP on each port without its servers");
+}
