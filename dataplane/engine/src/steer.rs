@@ -118,8 +118,12 @@ impl Engine {
             Change::None => {}
             Change::Set(entry) | Change::Await(entry) => self.shard.set(slot, entry),
             Change::Promote(entry) => {
-                // A full main part leaves the entry where it is, for as long as its time-out.
-                let _ = self.shard.promote(slot, entry, &self.tables.timeouts);
+                // A full main part leaves the entry where it is, for as long as its time-out; but with
+                // the server that has shown to know the flow.
+                if self.shard.promote(slot, entry, &self.tables.timeouts).is_none() {
+                    let kept = self.shard.entry(slot).to(entry.target());
+                    self.shard.set(slot, kept);
+                }
             }
             Change::Forget | Change::Anew => self.shard.remove(slot),
         }

@@ -288,6 +288,12 @@ impl Rig {
         self.drops().iter().find(|(name, _)| *name == reason).map_or(0, |(_, n)| *n)
     }
 
+    /// The states of the client's flows from that port.
+    pub(crate) fn flows_of(&mut self, port: u16) -> Vec<String> {
+        let of_port = |row: &&FlowRow| row.client_port == port && row.client == IpAddr::V4(CLIENT);
+        self.flows().iter().filter(of_port).map(|row| row.state.clone()).collect()
+    }
+
     pub(crate) fn flows(&mut self) -> Vec<FlowRow> {
         let filter = FlowFilter { limit: 100_000, ..FlowFilter::default() };
         self.publisher.handle_message(ToDataPath::ListFlows { query: 9, filter }, self.now);

@@ -505,3 +505,22 @@ fn every_frame_is_counted_once_whatever_is_full() {
         assert_eq!(taken, ended + dropped, "{:?}", rig.drops());
     }
 }
+
+#[test]
+fn fs_7a_in_a_full_table_the_server_that_answers_has_the_flow_too() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    // Flows that carry traffic, more than there is room for.
+    for n in 0..80_000_u32 {
+        let client = Ipv4Addr::from(0x2000_0000 + n);
+        rig.send(S[0], &Tcp { dst: (ROUTER, client, 1000), ..outbound(0, 1000, ACK) }.frame());
+    }
+    let mut kept = 0;
+    for port in 4000..4060 {
+        let first = rig.reaches(R1, &inbound(port, ACK).frame());
+        let owner = (first + 1) % 3;
+        rig.send(S[owner], &outbound(owner, port, ACK).frame());
+        kept += usize::from(rig.flows_of(port) == ["mid-flow"]);
+        assert_eq!(rig.reaches(R1, &inbound(port, ACK).frame()), owner);
+    }
+    assert!(kept > 0, "the table was full");
+}
