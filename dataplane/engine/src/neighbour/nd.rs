@@ -64,7 +64,10 @@ impl Engine {
         self.judge(head, meta, says, now, rewrite, |engine, head, cluster| {
             let IpAddr::V6(vip) = cluster.vip else { return };
             let answer = Advertisement::answering(src, vip, cluster.vmac());
-            let to = if answer.dst.is_multicast() {
+            // FS-3: where servers that carry the VIP are behind the same port, to the asker alone
+            // (RFC 6085 allows a group in a unicast frame).
+            let alone = cluster.carriers.contains(head.port);
+            let to = if answer.dst.is_multicast() && !alone {
                 multicast::mac_v6(answer.dst)
             } else {
                 MacAddr::from_u64(meta.from)

@@ -385,3 +385,13 @@ fn fs_2_many_vips_are_announced_on_many_ports_without_a_loss() {
     assert_eq!(rig.drop_count("outbox-full"), 0);
     assert_eq!(sent, 3 * 8 * 29, "three of each VIP on each port without its servers");
 }
+
+#[test]
+fn fs_3_an_address_is_defended_past_the_servers_behind_the_same_port() {
+    let mut rig = Rig::new(vip6_plan());
+    let (vip_group, vip_group_mac) = group(VIP6);
+    let stranger = MacAddr([2, 6, 6, 6, 6, 6]);
+    let out = rig.send(S[0], &solicits((stranger, Ipv6Addr::UNSPECIFIED), VIP6, vip_group, vip_group_mac));
+    assert_eq!((out.len(), out[0].0, &out[0].1[..6]), (1, S[0], &stranger.0[..]));
+    assert_eq!(out[0].1[38..54], multicast::ALL_NODES.octets());
+}
