@@ -28,7 +28,7 @@ pub struct Tables {
     /// VLANs by number.
     vlans: Box<[VlanTable]>,
     /// Place of each VLAN in `vlans`; 0 is the VLAN with no ports.
-    vlan_index: Box<[u8]>,
+    vlan_index: Box<[u16]>,
     /// Addresses and where they are.
     pub stations: Arc<Stations>,
     /// VIPs.

@@ -108,18 +108,16 @@ impl ClusterTable {
     }
 }
 
-fn vlans(plan: &Plan) -> (Box<[VlanTable]>, Box<[u8]>) {
-    let mut index = vec![0_u8; 4096].into_boxed_slice();
+fn vlans(plan: &Plan) -> (Box<[VlanTable]>, Box<[u16]>) {
+    let mut index = vec![0_u16; 4096].into_boxed_slice();
     let mut tables = vec![VlanTable::default()];
     let mut table = |vlan: VlanId, change: &dyn Fn(&mut VlanTable)| {
         let place = &mut index[usize::from(vlan.0) & 0xfff];
-        if *place == 0 && tables.len() < 255 {
-            *place = tables.len() as u8;
+        if *place == 0 {
+            *place = tables.len() as u16;
             tables.push(VlanTable::default());
         }
-        if *place != 0 {
-            change(&mut tables[usize::from(*place)]);
-        }
+        change(&mut tables[usize::from(*place)]);
     };
     for port in &plan.ports {
         if let Some(vlan) = port.untagged {

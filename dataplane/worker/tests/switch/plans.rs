@@ -264,3 +264,15 @@ fn a_plan_is_acknowledged_while_stations_come_and_go() {
     });
     assert!(acknowledged);
 }
+
+#[test]
+fn fs_5_a_trunk_carries_every_vlan() {
+    let mut plan = plan(Chooser::RoundRobin);
+    for port in &mut plan.ports[..2] {
+        port.tagged = (2..4095).map(VlanId).collect();
+    }
+    let mut rig = Rig::new(plan);
+    for vlan in [2, 255, 256, 257, 1000, 4094] {
+        rig.bridged(R1, &tagged(&frame(A, MacAddr::BROADCAST), vlan), &[R2]);
+    }
+}
