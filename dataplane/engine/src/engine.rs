@@ -32,7 +32,7 @@ pub struct Settings {
 const ANSWERS_PPS: u32 = 10_000;
 /// ... and for one sender: 1,000 a second (A1).
 const ANSWERS_SENDER_PPS: u16 = 1_000;
-/// Resets and unreachables for flows that have no server: 1,000 a second (FS-10a).
+/// Resets and unreachables for flows that have no server: 1,000 a second (FS-10a), over all workers.
 const REFUSALS_PPS: u32 = 1_000;
 /// ICMP errors that one source may send to VIPs: 1,000 a second (F17).
 const ICMP_SENDER_PPS: u16 = 1_000;
@@ -91,7 +91,10 @@ impl Engine {
             answers: Box::new([Bucket::new(ANSWERS_PPS, ANSWERS_PPS / 10); PORTS_MAX]),
             answer_senders: SenderLimit::new(ANSWERS_SENDER_PPS),
             icmp_senders: SenderLimit::new(ICMP_SENDER_PPS),
-            refusals: Bucket::new(REFUSALS_PPS, REFUSALS_PPS / 10),
+            refusals: {
+                let share = (REFUSALS_PPS / u32::from(settings.workers.max(1))).max(1);
+                Bucket::new(share, share / 10)
+            },
             metas: Some(Box::new([Meta::default(); BURST])),
             gauges_at: Instant(0),
         })

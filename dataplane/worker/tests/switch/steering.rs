@@ -524,3 +524,23 @@ fn fs_7a_in_a_full_table_the_server_that_answers_has_the_flow_too() {
     }
     assert!(kept > 0, "the table was full");
 }
+
+#[test]
+fn fs_10a_refusals_are_limited_over_all_workers() {
+    let mut down = plan(Chooser::RoundRobin);
+    down.targets.iter_mut().for_each(|target| target.admin = Admin::Disabled);
+    for workers in [1, 4] {
+        let mut rig = Rig::with_workers(down.clone(), workers);
+        let answered = |rig: &mut Rig| -> usize {
+            (0..4000).map(|port| rig.send(R1, &inbound(1000 + port, SYN).frame()).len()).sum()
+        };
+        answered(&mut rig);
+        let second: usize = (0..10)
+            .map(|_| {
+                rig.wait_ms(99);
+                answered(&mut rig)
+            })
+            .sum();
+        assert!((900..=1000).contains(&second), "{second} by {workers} workers");
+    }
+}
