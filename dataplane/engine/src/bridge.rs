@@ -158,10 +158,13 @@ impl Engine {
         if !self.tables.ports[port.index() & 31].up {
             return Verdict::Drop(DropReason::PortDown);
         }
-        match self.tables.vlan(meta.vlan).edit(port, meta.vlan, meta.tagged) {
-            TagEdit::None => Verdict::Forward(port),
-            _ => self.out_of(PortSet::EMPTY.with(port), meta),
+        let vlan = self.tables.vlan(meta.vlan);
+        // A station may have been learned when its port still was a member (F5).
+        let same_form = if meta.tagged { vlan.tagged } else { vlan.untagged };
+        if same_form.contains(port) {
+            return Verdict::Forward(port);
         }
+        self.out_of(PortSet::EMPTY.with(port), meta)
     }
 
     /// Out of `ports`, with the VLAN's tag in the form that each of them has it.

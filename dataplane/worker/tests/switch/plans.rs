@@ -276,3 +276,14 @@ fn fs_5_a_trunk_carries_every_vlan() {
         rig.bridged(R1, &tagged(&frame(A, MacAddr::BROADCAST), vlan), &[R2]);
     }
 }
+
+#[test]
+fn f5_a_port_that_has_left_a_vlan_gets_no_frame_of_it() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    rig.bridged(R2, &frame(B, MacAddr::BROADCAST), &[R1, S[0], S[1], S[2]]);
+    rig.bridged(R1, &frame(A, B), &[R2]);
+    let mut moved = rig.plan.clone();
+    moved.ports[1].untagged = Some(VlanId(20));
+    rig.apply(moved);
+    rig.dropped(R1, &frame(A, B), "no-egress");
+}
