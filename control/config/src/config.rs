@@ -80,6 +80,7 @@ pub(crate) struct Service {
     pub(crate) ports: RangeInclusive<u16>,
     pub(crate) chooser: Chooser,
     pub(crate) affinity: Option<Affinity>,
+    pub(crate) quic: bool,
     pub(crate) members: Vec<(usize, u16)>,
 }
 

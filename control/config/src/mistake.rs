@@ -202,6 +202,9 @@ pub enum Mistake {
     /// Ports where the protocol has none.
     #[error("ports are given, but the protocol has none")]
     PortsWithoutProtocol,
+    /// QUIC over something else than UDP.
+    #[error("QUIC is UDP, and the service is not")]
+    QuicWithoutUdp,
     /// Not the name of a kernel interface.
     #[error("`{text}` cannot be the name of an interface")]
     BadInterface {
@@ -406,6 +409,7 @@ impl Mistake {
             Self::PortsWithoutProtocol => {
                 "set protocol to \"tcp\", \"udp\" or \"sctp\", or remove `ports`".into()
             }
+            Self::QuicWithoutUdp => "set protocol to \"udp\", or remove `quic`".into(),
             Self::BadInterface { .. } => {
                 "use the name that `ip link` shows: up to 15 characters, no `/`, `,` or space".into()
             }

@@ -82,6 +82,7 @@ fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut 
             let Affinity { prefix_v4, prefix_v6, idle_s, group } = affinity.clone();
             AffinityPlan { prefix_v4, prefix_v6, idle_s, group: groups.number(cluster, group) }
         }),
+        quic: service.quic,
         members: service
             .members
             .iter()

@@ -127,6 +127,7 @@ pub(crate) struct RawService {
     pub(crate) ports: Field<RangeInclusive<u16>>,
     pub(crate) chooser: Field<Chooser>,
     pub(crate) affinity: Field<RawAffinity>,
+    pub(crate) quic: Field<bool>,
     pub(crate) servers: Field<Vec<Element<RawMember>>>,
 }
 
@@ -302,6 +303,7 @@ fn service<'t>(
         ports: fields.field("ports", ports),
         chooser: fields.field("chooser", word(CHOOSERS)),
         affinity: affinity(&mut fields),
+        quic: fields.field("quic", boolean),
         servers: fields.list("servers", SERVERS, member),
     };
     fields.close();

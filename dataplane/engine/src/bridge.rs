@@ -85,6 +85,8 @@ impl Engine {
                 return Some(DropReason::ForeignVmac);
             }
             Some(Station::Server(..) | Station::Router(_)) => true,
+            // One of our own ports' addresses comes in: a cable loop, or a liar (F6).
+            _ if self.tables.own_macs.contains(&meta.from) => return Some(DropReason::SourceMac),
             Some(Station::Learned(_)) | None => self.outbox.event(Event::Seen { vlan: meta.vlan, mac, port }),
         };
         if told {

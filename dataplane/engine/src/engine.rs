@@ -11,6 +11,7 @@ use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, Shard, Slot, TargetId};
 use dataplane_message::FlowFilter;
 use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, Verdict, WorkerId};
+use dataplane_wire::protocol;
 use std::sync::Arc;
 
 /// What an engine is started with.
@@ -244,6 +245,9 @@ impl Engine {
         hash: u64,
     ) -> WorkerId {
         match self.tables.cluster(cluster) {
+            Some(table) if table.quic && (table.by_client || key.protocol() == protocol::UDP) => {
+                self.worker_of(self.table_key.hash3([0, 0, u64::from(cluster.0)]))
+            }
             Some(table) if table.by_client => {
                 let [a, b] = key.client_words();
                 let [x, y] = table.client_mask;

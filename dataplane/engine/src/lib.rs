@@ -20,6 +20,7 @@ mod limit;
 mod neighbour;
 mod observe;
 mod outbox;
+mod quic;
 mod refuse;
 mod steer;
 mod tables;

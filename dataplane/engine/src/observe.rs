@@ -58,6 +58,10 @@ impl Engine {
         if meta.is_group() || meta.layers.is_icmp_error() {
             return None;
         }
+        if meta.layers.protocol == protocol::UDP && self.tables.cluster(meta.cluster).is_some_and(|c| c.quic)
+        {
+            self.note_connection_id(head.data, meta);
+        }
         let slot = slot.or_else(|| self.shard.find(meta.hash));
         let Some(slot) = slot else {
             self.open(head.data, meta);

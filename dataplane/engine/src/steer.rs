@@ -80,7 +80,7 @@ impl Engine {
             return None;
         }
         if stale {
-            self.touch(meta, slot);
+            self.touch(data, meta, slot);
         }
         Some(target)
     }
@@ -132,15 +132,16 @@ impl Engine {
     /// Stamps the entry, once a second; the client's binding with it, so that it does not run out
     /// under a flow that lives (FS-24).
     #[cold]
-    fn touch(&mut self, meta: &Meta, slot: Slot) {
+    fn touch(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
         // The change before may have moved or removed it.
         if self.shard.holds(slot, meta.hash) {
             let entry = self.shard.entry(slot);
             self.shard.touch(slot, entry);
         }
         let tables = Arc::clone(&self.tables);
-        let Some(cluster) = tables.cluster(meta.cluster).filter(|c| c.by_client) else { return };
+        let Some(cluster) = tables.cluster(meta.cluster).filter(|c| c.by_client || c.quic) else { return };
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
+        self.by_connection_id(data, meta, service);
         if let Some(key) = affinity_key(cluster, service, &meta.key) {
             if let Some(slot) = self.shard.find(key.hash(&self.table_key)) {
                 let entry = self.shard.entry(slot);
@@ -189,7 +190,9 @@ impl Engine {
         let (index, service) = cluster.service(protocol, vip_port);
         let choice = self.choice(meta);
         let opens = !error && opens(meta);
-        let target = if opens && self.shard.pressure() < GUARD_AT {
+        let target = if let Some(target) = self.by_connection_id(head.data, meta, service) {
+            Some(target)
+        } else if opens && self.shard.pressure() < GUARD_AT {
             self.bound_or_chosen(cluster, service, meta, choice, &allowed)
         } else {
             service.balancer.by_hash(choice, 0, &allowed)

@@ -39,6 +39,8 @@ pub struct Tables {
     pub targets: Box<[TargetTable]>,
     /// Time-outs by cluster number and state.
     pub timeouts: Arc<[[u16; STATES]]>,
+    /// The ports' own addresses (F6).
+    pub own_macs: Box<[u64]>,
     /// Drop DHCP server answers and router advertisements from server ports.
     pub guard: bool,
     /// Addresses that only routers may claim, with their VLANs (A3).
@@ -154,6 +156,9 @@ pub struct ClusterTable {
     pub carriers: PortSet,
     /// Some service binds clients: one worker owns all flows of a client.
     pub by_client: bool,
+    /// Some service is QUIC: one worker owns all UDP of the cluster, since a connection's address may
+    /// change and its connection ID must be known to whoever then gets the packet.
+    pub quic: bool,
     /// The bits of a client's address that its owner goes by (the shortest affinity prefix).
     pub client_mask: [u64; 2],
     /// UDP by flow or by packet.
@@ -203,6 +208,8 @@ pub struct ServiceTable {
     pub open: bool,
     /// Binding of clients.
     pub affinity: Option<Affinity>,
+    /// UDP is QUIC.
+    pub quic: bool,
     /// The compiled choice, and what it was compiled from.
     pub balancer: Arc<Balancer>,
     pub(crate) compiled: Arc<(Chooser, [u64; 2], Vec<Candidate>)>,

@@ -48,6 +48,8 @@ pub enum State {
     Ipsec = 12,
     /// A client's binding.
     Affinity = 13,
+    /// A server's QUIC connection ID.
+    Quic = 14,
 }
 
 impl State {
@@ -66,7 +68,7 @@ impl State {
         Self::OtherBothWays,
         Self::Ipsec,
         Self::Affinity,
-        Self::None,
+        Self::Quic,
         Self::None,
     ];
 
@@ -78,7 +80,7 @@ impl State {
     /// Whether it counts as an open flow of its server (FS-33: flows not closed).
     #[inline]
     pub fn is_open(self) -> bool {
-        !matches!(self, Self::None | Self::MidFlow | Self::Closed | Self::Affinity)
+        !matches!(self, Self::None | Self::MidFlow | Self::Closed | Self::Affinity | Self::Quic)
     }
 
     /// What an entry in this state is worth when room is short; a lower one makes room.
@@ -86,7 +88,7 @@ impl State {
         match self {
             Self::None | Self::Closed | Self::MidFlow => 0,
             Self::SynSent | Self::UdpOneWay | Self::OtherOneWay | Self::Icmp => 1,
-            Self::SynAck | Self::Affinity | Self::HalfClosed => 2,
+            Self::SynAck | Self::Affinity | Self::Quic | Self::HalfClosed => 2,
             Self::UdpBothWays | Self::OtherBothWays => 3,
             Self::Established | Self::Ipsec => 4,
         }
@@ -106,6 +108,7 @@ impl State {
             Self::Icmp => "echo",
             Self::Ipsec => "ipsec",
             Self::Affinity => "affinity",
+            Self::Quic => "quic",
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum KeyKind {
     Ipsec = 1,
     /// A client's binding to a server; the group number stands in place of the ports (FS-24).
     Affinity = 2,
+    /// A server's QUIC connection ID: its first eight bytes stand in place of the address (FS-24).
+    Quic = 3,
 }
 
 const V6: u64 = 0x80;
@@ -89,6 +91,7 @@ impl FlowKey {
         match self.words[2] & 0x7f {
             1 => KeyKind::Ipsec,
             2 => KeyKind::Affinity,
+            3 => KeyKind::Quic,
             _ => KeyKind::Flow,
         }
     }

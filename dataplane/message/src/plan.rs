@@ -220,6 +220,9 @@ pub struct ServicePlan {
     pub chooser: Chooser,
     /// Binding of a client to a server for a time (FS-24).
     pub affinity: Option<Affinity>,
+    /// UDP is QUIC: a connection is known by its server's connection ID when its client's address
+    /// changes (FS-24).
+    pub quic: bool,
     /// The servers, with weights.
     pub members: Vec<Member>,
 }

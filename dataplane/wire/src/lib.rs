@@ -25,6 +25,7 @@ mod malformed;
 pub mod mld;
 pub mod multicast;
 pub mod nd;
+pub mod quic;
 pub mod sctp;
 pub mod tcp;
 pub mod udp;

@@ -221,7 +221,8 @@ impl Publisher {
     /// A port's device or link is in this state.
     pub fn handle_port(&mut self, port: PortId, state: PortState, now: Instant) {
         let Some(known) = self.ports.get_mut(port.index()) else { return };
-        let changed = (known.state.attached && known.state.up) != (state.attached && state.up);
+        let changed = (known.state.attached && known.state.up) != (state.attached && state.up)
+            || known.state.mac != state.mac;
         let differs = known.state != state;
         known.state = state;
         if changed {
@@ -294,11 +295,13 @@ impl Publisher {
             })
             .collect();
         let macs = &self.server_macs;
+        let port_macs: Vec<MacAddr> = self.ports.iter().map(|port| port.state.mac).collect();
         self.tables = Arc::new(Tables::build(&Inputs {
             plan: &self.plan,
             epoch: self.epoch,
             up,
             server_macs: &|id| macs.get(&id).copied(),
+            port_macs: &port_macs,
             learned: &learned,
             previous: Some(&self.tables),
         }));

@@ -95,6 +95,7 @@ impl Bench {
             epoch: 1,
             up: plan.ports.iter().map(|p| p.id).collect::<PortSet>(),
             server_macs: &|_| None,
+            port_macs: &[],
             learned: &[(VlanId(1), ROUTER, R1)],
             previous: None,
         });
@@ -291,6 +292,7 @@ fn plan() -> Plan {
                 ports: 0..=65_535,
                 chooser: Chooser::Maglev,
                 affinity: None,
+                quic: false,
                 members,
             }],
         }],

@@ -20,7 +20,8 @@ const DEFAULT: &str = "default";
 const ALL_PORTS: RangeInclusive<u16> = 0..=u16::MAX;
 
 /// The protocols that have ports.
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
+const WITH_PORTS: [u8; 3] = [6, UDP, 132];
+const UDP: u8 = 17;
 
 /// The most services of a cluster.
 const SERVICES_MAX: usize = 256;
@@ -131,6 +132,7 @@ impl Outer<'_> {
             ports: ALL_PORTS,
             chooser: self.chooser?,
             affinity: bound(self.affinity?, DEFAULT),
+            quic: false,
             members: self.members?.to_vec(),
         })
     }
@@ -214,6 +216,11 @@ fn service(path: &str, raw: RawService, cluster: &Outer<'_>, findings: &mut Find
     if raw.ports.given().is_some() && !with_ports && raw.protocol != Field::Broken {
         findings.error(format!("{path}.ports"), Mistake::PortsWithoutProtocol);
     }
+    let quic_elsewhere =
+        raw.quic == Field::Given(true) && raw.protocol != Field::Broken && raw.protocol.given() != Some(&UDP);
+    if quic_elsewhere {
+        findings.error(format!("{path}.quic"), Mistake::QuicWithoutUdp);
+    }
     let protocol = match raw.protocol {
         Field::Missing => Some(None),
         Field::Broken => None,
@@ -232,6 +239,7 @@ fn service(path: &str, raw: RawService, cluster: &Outer<'_>, findings: &mut Find
         ports: raw.ports.or(ALL_PORTS)?,
         chooser: raw.chooser.or(cluster.chooser?)?,
         affinity: bound(own?.as_ref(), &name),
+        quic: raw.quic.or(false)?,
         members: members?,
         name,
     })

@@ -35,6 +35,8 @@ pub struct Inputs<'a> {
     pub up: PortSet,
     /// The MAC of each server, where it was learned.
     pub server_macs: &'a dyn Fn(TargetId) -> Option<MacAddr>,
+    /// The ports' own addresses, where their devices have one.
+    pub port_macs: &'a [MacAddr],
     /// The bridge's learned addresses.
     pub learned: &'a [LearnedStation],
     /// The tables in force: what has not changed is shared with them.
@@ -49,6 +51,7 @@ impl Tables {
             epoch: 0,
             up: PortSet::EMPTY,
             server_macs: &|_| None,
+            port_macs: &[],
             learned: &[],
             previous: None,
         })
@@ -80,6 +83,7 @@ impl Tables {
             timeouts: timeouts(inputs),
             clusters: clusters.into_boxed_slice(),
             targets,
+            own_macs: inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect(),
             guard: plan.bridge.guard,
             routers: plan.routers.iter().map(|r| (r.vlan, r.address)).collect(),
         }
@@ -97,6 +101,7 @@ impl ClusterTable {
             vmac: 0,
             carriers: PortSet::EMPTY,
             by_client: false,
+            quic: false,
             client_mask: [u64::MAX; 2],
             udp: UdpMode::Flow,
             fail: Fail::Closed,
@@ -233,6 +238,7 @@ fn states(timeouts: &Timeouts, services: &[ServicePlan]) -> [u16; STATES] {
     of[State::OtherOneWay as usize] = timeouts.other_s;
     of[State::OtherBothWays as usize] = timeouts.other_s;
     of[State::Ipsec as usize] = timeouts.ipsec_s;
+    of[State::Quic as usize] = timeouts.udp_s;
     of[State::Affinity as usize] =
         services.iter().filter_map(|s| s.affinity).map(|a| a.idle_s).max().unwrap_or(0);
     of
@@ -267,6 +273,7 @@ fn build_cluster(
         vmac: plan.vmac.to_u64(),
         carriers: inputs.plan.carriers(plan),
         by_client: services.iter().any(|s| s.affinity.is_some() || s.balancer.is_by_client()),
+        quic: services.iter().any(|s| s.quic),
         client_mask: services
             .iter()
             .filter_map(|s| s.affinity)
@@ -328,6 +335,7 @@ fn build_service(
         cursor,
         open,
         affinity: plan.affinity,
+        quic: plan.quic,
         balancer,
         compiled,
     }

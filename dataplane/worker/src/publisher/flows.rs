@@ -84,6 +84,7 @@ fn flow_row(worker: u8, key: &FlowKey, entry: Entry, idle_s: u32, age_s: u32) ->
             KeyKind::Flow => "flow",
             KeyKind::Ipsec => "ipsec",
             KeyKind::Affinity => "affinity",
+            KeyKind::Quic => "quic",
         }
         .into(),
         client: key.client(),

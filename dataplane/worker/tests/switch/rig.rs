@@ -41,6 +41,7 @@ pub(crate) fn service(chooser: Chooser, members: &[Member]) -> ServicePlan {
         ports: 0..=65_535,
         chooser,
         affinity: None,
+        quic: false,
         members: members.to_vec(),
     }
 }

@@ -544,3 +544,33 @@ fn fs_10a_refusals_are_limited_over_all_workers() {
         assert!((900..=1000).contains(&second), "{second} by {workers} workers");
     }
 }
+
+#[test]
+fn fs_24_a_quic_connection_keeps_its_server_when_its_address_changes() {
+    let mut quic = plan(Chooser::RoundRobin);
+    quic.clusters[0].services[0].quic = true;
+    for workers in [1, 2] {
+        let mut rig = Rig::with_workers(quic.clone(), workers);
+        for n in 0..12_u8 {
+            let id = [n + 1, 2, 3, 4, 5, 6, 7, 8];
+            let from = |host: u8, port| (ROUTER, Ipv4Addr::new(198, 51, 100, host), port);
+            let initial = [&[0xc3, 0, 0, 0, 1, 8][..], &[0x55; 8], &[0], &[0x33; 1200]].concat();
+            let server = rig.reaches(R1, &udp(from(n, 5000), (VMAC, VIP, 443), &initial));
+            let answer = [&[0xcf, 0, 0, 0, 1, 0, 8][..], &id, &[0x44; 100]].concat();
+            rig.send(S[server], &udp((server_mac(server), VIP, 443), from(n, 5000), &answer));
+            let short = [&[0x41][..], &id, &[0x99; 60]].concat();
+            for (host, port) in [(n, 5000), (n, 5001), (n + 100, 6000), (n + 101, 7000)] {
+                assert_eq!(rig.reaches(R1, &udp(from(host, port), (VMAC, VIP, 443), &short)), server);
+            }
+        }
+        // An ID that nobody has given out is a choice like any other.
+        rig.reaches(R1, &udp((ROUTER, CLIENT, 9), (VMAC, VIP, 443), &[0x41; 40]));
+    }
+}
+
+#[test]
+fn f6_a_port_of_our_own_as_source_is_dropped() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let own = MacAddr([2, 0, 0, 0, 9, R2.0]);
+    rig.dropped(R1, &Tcp { src: (own, CLIENT, 4000), ..inbound(4000, SYN) }.frame(), "source-mac");
+}

@@ -91,6 +91,7 @@ pub fn plan(table: &Table, chooser: Chooser) -> Plan {
                 ports: 0..=65535,
                 chooser,
                 affinity: None,
+                quic: false,
                 members: servers.into_iter().map(|target| Member { target, weight: 100 }).collect(),
             }],
         }
