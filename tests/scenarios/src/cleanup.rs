@@ -1,6 +1,7 @@
 //! Nothing of the lab outlives the test: a register of what was made, emptied by the ordinary way, by
 //! ctrl-c, and for a run that was killed by the next one.
 
+use crate::process::alive;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -102,8 +103,8 @@ pub(crate) fn folder_base() -> PathBuf {
 fn owner_is_dead(name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.split_once('-'))
-        .and_then(|(pid, _)| pid.parse::<u32>().ok())
-        .is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists())
+        .and_then(|(pid, _)| pid.parse::<i32>().ok())
+        .is_some_and(|pid| !alive(pid))
 }
 
 /// Kills every process in a namespace of the lab: all of them were started by it.
