@@ -375,3 +375,11 @@ fn the_bridge_cannot_hold_less_than_one_of_its_ports() {
     assert!(added("[bridge]\naddresses_max = 100\naddresses_port_max = 200\n").contains("only 100"));
     Config::parse(&format!("{GOOD}[bridge]\naddresses_max = 100\n")).expect("a port then has 100 too");
 }
+
+#[test]
+fn quic_is_udp() {
+    let service = "[[clusters.web.services]]\nname = \"h3\"\nports = 443\nquic = true\nprotocol = ";
+    let message = added(&format!("{service}\"tcp\"\n"));
+    assert!(message.contains("clusters.web.services[0].quic: QUIC is UDP"), "{message}");
+    Config::parse(&format!("{GOOD}{service}\"udp\"\n")).expect("no mistake");
+}
