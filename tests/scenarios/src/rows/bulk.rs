@@ -41,7 +41,20 @@ fn iperf(lab: &Lab) -> Result<String> {
             server.ns.run("ss", &["-Hltn", "sport", "=", ":5201"]).ok().filter(|t| !t.is_empty())
         })?;
     }
-    let text = lab.client.run("iperf3", &["-c", &VIP.v4.to_string(), "-t", "10", "-J"])?;
+    let before = resets(lab)?;
+    let log = lab.folder.join("iperf3.json");
+    let mut command = lab.client.command("iperf3");
+    command.args(["-c", &VIP.v4.to_string(), "-t", "10", "-J"]).stdout(std::fs::File::create(&log)?);
+    let (start, mut client) = (Instant::now(), Process::start(&mut command)?);
+    // Looked at until shortly before its end, since iperf3 itself ends its connections by resets.
+    while start.elapsed() < Duration::from_millis(9_500) && client.is_running() {
+        let count = resets(lab)? - before;
+        ensure!(count == 0, "{count} resets after {:.1} s", start.elapsed().as_secs_f64());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let status = client.wait(Duration::from_secs(10))?;
+    let text = std::fs::read_to_string(&log)?;
+    ensure!(status.success(), "iperf3: {text}");
     let report: serde_json::Value = serde_json::from_str(&text)?;
     let sum = |way: &str, what: &str| report["end"][way][what].as_f64().unwrap_or_default();
     let (rate, again) = (sum("sum_received", "bits_per_second"), sum("sum_sent", "retransmits"));
@@ -53,12 +66,7 @@ fn iperf(lab: &Lab) -> Result<String> {
 fn download(lab: &Lab) -> Result<String> {
     lab.start(&lab.config())?;
     let mut rates = Vec::new();
-    let resets = || -> Result<u64> {
-        lab.servers.iter().map(|s| s.ns.counter("Tcp", "OutRsts")).sum::<Result<u64>>().and_then(|out| {
-            Ok(out + lab.client.counter("Tcp", "OutRsts")? + lab.client.counter("Tcp", "EstabResets")?)
-        })
-    };
-    let before = resets()?;
+    let before = resets(lab)?;
     for vip in VIP.both() {
         let got = lab.folder.join("got");
         let host = match vip {
@@ -72,9 +80,18 @@ fn download(lab: &Lab) -> Result<String> {
         rates.push(format!("{:.0} Mb/s", BIG as f64 * 8e-6 / start.elapsed().as_secs_f64()));
         same_file(&lab.folder.join("files/big"), &got)?;
     }
-    let count = resets()? - before;
+    let count = resets(lab)? - before;
     ensure!(count == 0, "{count} resets");
     Ok(rates.join(", "))
+}
+
+/// Resets that servers and client have sent, and connections of the client that a reset ended.
+fn resets(lab: &Lab) -> Result<u64> {
+    let mut count = lab.client.counter("Tcp", "OutRsts")? + lab.client.counter("Tcp", "EstabResets")?;
+    for server in &lab.servers {
+        count += server.ns.counter("Tcp", "OutRsts")?;
+    }
+    Ok(count)
 }
 
 fn same_file(sent: &Path, got: &Path) -> Result<()> {

@@ -5,6 +5,9 @@ use crate::http::Connection;
 use crate::lab::{Host, Lab};
 use crate::raw::Tap;
 use anyhow::{Context, Result, ensure};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,20 +49,32 @@ pub(super) fn answer_for(frame: &[u8], address: IpAddr) -> Option<Mac> {
 /// The servers' interfaces, watched together.
 pub(super) struct Servers<'a> {
     taps: Vec<(&'a Host, Tap)>,
+    /// How often each frame has come, by the hash of its bytes from 6 on.
+    seen: RefCell<HashMap<u64, u32>>,
 }
 
 impl<'a> Servers<'a> {
     pub(super) fn watch(lab: &'a Lab) -> Result<Self> {
         let taps = lab.servers.iter().map(|host| Ok((host, lab.tap(host)?))).collect::<Result<_>>()?;
-        Ok(Self { taps })
+        Ok(Self { taps, seen: RefCell::default() })
     }
 
     /// Every frame that has come to any of them so far.
     pub(super) fn pending(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> Vec<(&'a Host, Vec<u8>)> {
+        let mut seen = self.seen.borrow_mut();
+        let mut count = |frame: &[u8]| {
+            *seen.entry(hash(frame)).or_default() += 1;
+            wanted(frame)
+        };
         self.taps
             .iter()
-            .flat_map(|(host, tap)| tap.pending(&mut wanted).into_iter().map(|f| (*host, f)))
+            .flat_map(|(host, tap)| tap.pending(&mut count).into_iter().map(|f| (*host, f)))
             .collect()
+    }
+
+    /// How often a frame has come to any of them, whatever its destination MAC.
+    pub(super) fn copies(&self, frame: &[u8]) -> u32 {
+        self.seen.borrow().get(&hash(frame)).copied().unwrap_or_default()
     }
 
     /// Every frame that comes to any of them within `span`.
@@ -99,6 +114,12 @@ impl<'a> Servers<'a> {
     pub(super) fn tap(&self, name: &str) -> &Tap {
         &self.taps.iter().find(|(host, _)| host.name == name).expect("a server of the lab").1
     }
+}
+
+fn hash(frame: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    frame.get(6..).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Who answers a host that asks for a page.

@@ -2,6 +2,7 @@
 
 use super::kit::{QUIET, await_drops, command, on_all};
 use crate::echo::Echo;
+use crate::frame::mac_text;
 use crate::http::{Connection, connect};
 use crate::lab::{CLIENT, Host, Lab, Topology, VIP};
 use crate::nginx;
@@ -103,6 +104,10 @@ fn same_port_tcp(lab: &Lab) -> Result<String> {
     // The first of each family may wait for the neighbour's MAC address.
     ensure!(slowest <= Duration::from_millis(10), "refused after {slowest:?}");
     await_drops(lab, "port-taken", refused)?;
+    let second = mac_text(lab.servers[1].mac);
+    let named =
+        lab.switch().rows("alarms")?.iter().any(|row| row["kind"] == "port-taken" && row["mac"] == *second);
+    ensure!(named, "no alarm names s2: {:?}", lab.switch().rows("alarms")?);
     Ok(format!("{refused} refused, within {:.1} ms", slowest.as_secs_f64() * 1e3))
 }
 

@@ -1,8 +1,8 @@
 //! Row f: a client on the servers' own segment, asked for by several servers at once.
 
-use super::kit::{Servers, command, on_all};
+use super::kit::{Servers, ask_mac, command, on_all};
 use super::spread::fetch_by_curl_from;
-use crate::frame;
+use crate::frame::{self, mac_text};
 use crate::lab::{Host, Lab, Topology, VIP};
 use crate::runner::Scenario;
 use anyhow::{Result, ensure};
@@ -20,6 +20,8 @@ fn neighbour(lab: &Lab) -> Result<String> {
     lab.start(&lab.config().chooser("round-robin"))?;
     let client = &lab.neighbours[0];
     let (tap, servers) = (lab.tap(client)?, Servers::watch(lab)?);
+    let vmacs: Vec<_> =
+        VIP.both().into_iter().map(|vip| ask_mac(&tap, client, vip, None)).collect::<Result<_>>()?;
     let mut pings = 0;
     for round in 0..ROUNDS {
         let family = round % 2;
@@ -37,6 +39,8 @@ fn neighbour(lab: &Lab) -> Result<String> {
         client.ns.ip("neigh flush dev eth0\n")?;
         let counts = fetch_by_curl_from(&client.ns, VIP.both()[family], 6)?;
         ensure!(counts.values().sum::<u64>() == 6, "round {round}: {counts:?}");
+        let entry = client.ns.run("ip", &["neigh", "show", &VIP.both()[family].to_string()])?;
+        ensure!(entry.contains(&mac_text(vmacs[family])), "round {round}: the client's entry is {entry}");
     }
     // At every moment: whatever it was told about the VIP was the VMAC.
     let mut told = Vec::new();
@@ -53,11 +57,6 @@ fn neighbour(lab: &Lab) -> Result<String> {
         claim.is_some()
     });
     ensure!(!told.is_empty(), "the client was never told about the VIP");
-    let vmacs: Vec<_> = VIP
-        .both()
-        .into_iter()
-        .map(|vip| super::kit::ask_mac(&tap, client, vip, None))
-        .collect::<Result<_>>()?;
     for ((claim, source), frame) in told.iter().zip(&claims) {
         ensure!(vmacs.contains(claim) && claim == source, "told another MAC: {}", frame::hex(frame));
     }
