@@ -5,6 +5,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod coverage;
 mod demo;
@@ -44,7 +45,7 @@ enum Command {
     },
     /// Show HTTP going through the switch, in less than two minutes after the build.
     Demo,
-    /// Measure. Prints figures, asserts nothing.
+    /// Measure what a packet costs. Prints figures, asserts nothing.
     Bench,
     /// Format, clippy and the habits of the house.
     Lint,
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
         Command::Test { long } => test::run(long),
         Command::Scenarios { arguments } => test::scenarios_only(&arguments),
         Command::Demo => demo::run(),
-        Command::Bench => test::bench(),
+        Command::Bench => bench::run(),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::Coverage => coverage::run(),

@@ -4,7 +4,7 @@ use crate::shell::{self, command, is_root};
 use anyhow::{Result, bail};
 
 /// Debian 12's packages: what DPDK's part is built from, and what the scenarios use.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 19] = [
     "build-essential",
     "clang",
     "curl",
@@ -23,6 +23,7 @@ const PACKAGES: [&str; 18] = [
     "procps",
     "tcpdump",
     "util-linux",
+    "valgrind",
 ];
 
 /// Installs what is missing, or says what is.

@@ -1,6 +1,6 @@
 //! Everything that can be tested on this machine, in one go, with a list of what was and what was not.
 
-use crate::workspace::{cargo, packages};
+use crate::workspace::cargo;
 use crate::{build, setup, shell};
 use anyhow::{Result, bail};
 use std::process::Command;
@@ -71,24 +71,6 @@ pub(crate) fn scenarios_only(arguments: &[String]) -> Result<()> {
         Outcome::Failed(reason) => bail!("{reason}"),
         Outcome::Passed(_) | Outcome::Skipped(_) => Ok(()),
     }
-}
-
-/// What a packet costs, and every benchmark of cargo's there is.
-pub(crate) fn bench() -> Result<()> {
-    let packages = packages()?;
-    if packages.iter().any(|p| p.name == "tests-bench") {
-        shell::run(&mut cargo("run --release -p tests-bench"))?;
-    }
-    for package in packages.iter().filter(|p| !p.benches.is_empty()) {
-        if !package.default && build::dpdk_lacks().is_some() {
-            println!("skipped: {}, because DPDK is not installed", package.name);
-            continue;
-        }
-        for bench in &package.benches {
-            shell::run(&mut cargo(&format!("bench -p {} --bench {bench}", package.name)))?;
-        }
-    }
-    Ok(())
 }
 
 /// All tests but the scenarios; where DPDK is there, its own among them.
