@@ -50,6 +50,14 @@ pub enum Command {
         #[command(subcommand)]
         what: Show,
     },
+    /// Let a server with `mac = "learn"` have the MAC that now claims to be it
+    ///
+    /// A learned MAC is not replaced by itself: whoever is behind the server's port could take its
+    /// place. `flowctl show servers` and `flowctl show alarms` tell of a claim.
+    Accept {
+        /// The server's name
+        server: String,
+    },
     /// Read the configuration again and apply what differs; with a mistake in it the old one stays
     Reload,
     /// Report every mistake in a configuration file; needs no daemon

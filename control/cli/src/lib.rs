@@ -41,6 +41,7 @@ const FLOWS_TABLE: u32 = 100;
 pub fn execute(cli: &Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Status> {
     let request = match &cli.command {
         Command::Check { file } => return check(file, cli.output, out),
+        Command::Accept { server } => Request::Accept { server: server.clone() },
         Command::Reload => Request::Reload,
         Command::Show { what } => Request::Show(asked(what, cli.output)),
     };
@@ -51,6 +52,15 @@ pub fn execute(cli: &Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Resul
         }
         Ok(Answer::Reloaded(reloaded)) => {
             tell(&reloaded, cli.output, out, err)?;
+            Ok(Status::Done)
+        }
+        Ok(Answer::Accepted(accepted)) => {
+            match cli.output {
+                Output::Table => {
+                    writeln!(out, "server {} has {} from now on", accepted.server, accepted.mac)?
+                }
+                Output::Json => json(&accepted, out)?,
+            }
             Ok(Status::Done)
         }
         Ok(Answer::Refused(refusal)) => {

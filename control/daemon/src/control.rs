@@ -11,8 +11,8 @@ use crate::wall::rfc3339;
 use crate::{notify, steps};
 use control_config::{Config, FileError, Finding, counted};
 use control_show::{
-    Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Refusal, RefusalKind, Reloaded, Request, SOCKET, Shown,
-    VersionRow, View, What,
+    Accepted, Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Refusal, RefusalKind, Reloaded, Request,
+    SOCKET, Shown, VersionRow, View, What,
 };
 use dataplane_flow::Instant;
 use dataplane_message::{FlowFilter, Plan, VERSION};
@@ -367,6 +367,11 @@ impl<'a> Control<'a> {
                 let answer = self.shown(view);
                 self.answer(client, &answer);
             }
+            Request::Accept { server } => {
+                tracing::info!("{who} accepts the new MAC of server {server}");
+                let answer = self.accept(&server).unwrap_or_else(Answer::Refused);
+                self.answer(client, &answer);
+            }
             Request::Reload => {
                 tracing::info!("{who} asks for a reload");
                 if let Some(answer) = self.reload(Some(client)) {
@@ -412,6 +417,23 @@ impl<'a> Control<'a> {
             changes: vec!["the data path is not connected; the change holds as soon as it is".into()],
             warnings: self.loaded.config.warnings().iter().map(Finding::from).collect(),
         })
+    }
+
+    /// FS-1: a learned server's MAC changes only when the operator says so.
+    fn accept(&mut self, server: &str) -> Result<Answer, Refusal> {
+        let plan = self.plan();
+        let target = named(Some(server), "server", |name| model::target_id(&plan, name))?;
+        let contender = target.and_then(|id| Some((id, self.model.contender(id)?)));
+        let Some((target, mac)) = contender else {
+            let message = format!(
+                "no other MAC claims to be server {server}; `flowctl show servers` tells when one does"
+            );
+            return Err(Refusal::new(RefusalKind::NothingToAccept, message));
+        };
+        if !self.conversation.accept_mac(target, mac) {
+            return Err(data_path_down());
+        }
+        Ok(Answer::Accepted(Accepted { server: server.to_owned(), mac }))
     }
 
     fn ask_flows(&mut self, client: u64, query: &FlowQuery) -> Result<(), Refusal> {

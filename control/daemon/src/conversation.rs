@@ -1,8 +1,9 @@
 //! The conversation with the data path, without a socket and without a clock.
 
 use control_config::Config;
-use dataplane_flow::Instant;
+use dataplane_flow::{Instant, TargetId};
 use dataplane_message::{FlowFilter, FlowRow, Plan, Report, Step, ToControl, ToDataPath, VERSION};
+use dataplane_wire::MacAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -223,6 +224,15 @@ impl Conversation {
         self.queries = self.queries.wrapping_add(1);
         self.transmit.push_back(ToDataPath::ListFlows { query: self.queries, filter });
         Some(self.queries)
+    }
+
+    /// Has the data path take a contending MAC for a server's own; `false` when there is nobody to tell.
+    pub fn accept_mac(&mut self, target: TargetId, mac: MacAddr) -> bool {
+        let answering = self.is_answering();
+        if answering {
+            self.transmit.push_back(ToDataPath::AcceptMac { target, mac });
+        }
+        answering
     }
 
     /// What the data path works by, or did when it was last heard of.

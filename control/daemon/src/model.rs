@@ -16,6 +16,7 @@ use dataplane_message::{
     TargetPlan, TargetReport,
 };
 use dataplane_port::PortId;
+use dataplane_wire::MacAddr;
 
 /// The last reports of one start of the data path.
 #[derive(Debug, Default)]
@@ -67,6 +68,11 @@ impl Model {
     }
 
     /// The rows of a view. Flows and versions are not known here and give an empty one.
+    /// The MAC that claims to be a server's and is not the one in use.
+    pub(crate) fn contender(&self, target: TargetId) -> Option<MacAddr> {
+        self.latest.as_ref()?.report.targets.iter().find(|report| report.id == target)?.contender
+    }
+
     pub(crate) fn view(&self, what: &What, plan: &Plan) -> View {
         let nothing = Report::default();
         let report = self.latest.as_ref().map_or(&nothing, |latest| &*latest.report);

@@ -7,11 +7,12 @@ mod fake;
 use control_daemon::control::{ControlError, ControlOptions, control};
 use control_daemon::orders::{Commander, Order, wired};
 use control_show::{
-    Answer, AskError, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET, ServerState,
-    Shown, View, What, ask,
+    Accepted, Answer, AskError, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET,
+    ServerState, Shown, View, What, ask,
 };
 use dataplane_flow::{ClusterId, TargetId};
 use dataplane_message::{FlowFilter, FlowRow, Plan, Step, ToControl, ToDataPath, VERSION};
+use dataplane_wire::MacAddr;
 use fake::{FakeDataPath, report, snapshot};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -499,4 +500,24 @@ fn a_client_that_has_closed_its_half_is_answered() {
 fn the_socket_says_what_to_do_when_nobody_is_there() {
     let error = ask(Path::new("/nonexistent"), &Request::Reload).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/flowctl.sock") && error.contains("flowswitchd run"), "{error}");
+}
+
+#[test]
+fn fs_1_a_new_mac_is_accepted_by_name_and_only_where_one_contends() {
+    let (lab, data_path) = Lab::started();
+    let (mut peer, plan) = data_path.settle();
+    let accept = |server: &str| Request::Accept { server: server.into() };
+    assert_eq!(refused(lab.ask(&accept("web-1"))).kind, RefusalKind::NothingToAccept);
+    assert_eq!(refused(lab.ask(&accept("nobody"))).kind, RefusalKind::UnknownName);
+    let mac = MacAddr([2, 0, 0, 0, 0, 0x99]);
+    let mut contended = report(&plan, 0);
+    contended.targets[0].contender = Some(mac);
+    contended.uptime_ms += 1;
+    peer.send(&ToControl::Report(Box::new(contended)));
+    let told = |lab: &Lab| matches!(lab.show(What::Servers).view, View::Servers(rows) if rows[0].contender == Some(mac));
+    assert!((0..10_000).any(|_| told(&lab)), "the report arrives");
+    let answer = lab.ask(&accept(&plan.targets[0].name));
+    assert_eq!(answer, Answer::Accepted(Accepted { server: plan.targets[0].name.clone(), mac }));
+    let expected = ToDataPath::AcceptMac { target: plan.targets[0].id, mac };
+    assert_eq!(peer.receive(), Some(expected));
 }

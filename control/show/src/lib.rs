@@ -16,5 +16,6 @@ pub use model::{
     WorkerRow,
 };
 pub use protocol::{
-    Answer, FLOWS_MAX, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET, What,
+    Accepted, Answer, FLOWS_MAX, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET,
+    What,
 };

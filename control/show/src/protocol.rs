@@ -3,6 +3,7 @@
 use crate::Shown;
 use control_config::Finding;
 use core::net::IpAddr;
+use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 
 /// The socket's name in the runtime directory.
@@ -14,12 +15,17 @@ pub const REQUEST_MAX: usize = 64 * 1024;
 /// The most flows that one request lists.
 pub const FLOWS_MAX: u32 = 100_000;
 
-/// What can be asked, as one line: `{"show":"clusters"}`, `"reload"`.
+/// What can be asked, as one line: `{"show":"clusters"}`, `{"accept":{"server":"web-1"}}`, `"reload"`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Show something. Changes nothing.
     Show(What),
+    /// Take the MAC that contends for a learning server for its own (FS-1).
+    Accept {
+        /// The server's name.
+        server: String,
+    },
     /// Read the configuration again and apply what differs.
     Reload,
 }
@@ -64,7 +70,7 @@ pub struct FlowQuery {
     pub limit: u32,
 }
 
-/// The answer, as one line: `{"shown":{..}}`, `{"reloaded":{..}}` or `{"refused":{..}}`.
+/// The answer, as one line: `{"shown":{..}}`, `{"reloaded":{..}}`, `{"accepted":{..}}` or `{"refused":{..}}`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -72,8 +78,19 @@ pub enum Answer {
     Shown(Box<Shown>),
     /// The configuration has been read again and is in force.
     Reloaded(Reloaded),
+    /// The server has another MAC now.
+    Accepted(Accepted),
     /// Nothing was done.
     Refused(Refusal),
+}
+
+/// What was accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The server's name.
+    pub server: String,
+    /// Its MAC from now on.
+    pub mac: MacAddr,
 }
 
 /// What a reload did.
@@ -110,6 +127,8 @@ pub enum RefusalKind {
     BadRequest,
     /// A name that nothing has.
     UnknownName,
+    /// No other MAC claims to be that server.
+    NothingToAccept,
     /// The data path is not there.
     DataPathDown,
     /// The data path did not answer in time.

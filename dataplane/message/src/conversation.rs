@@ -10,6 +10,7 @@ use crate::{Plan, Report, Step};
 use core::net::IpAddr;
 use dataplane_flow::{ClusterId, TargetId};
 use dataplane_port::PortId;
+use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 
 /// The version of these messages. Both sides refuse another one.
@@ -38,6 +39,13 @@ pub enum ToDataPath {
         query: u32,
         /// Which ones.
         filter: FlowFilter,
+    },
+    /// The MAC that contends for a learning server is its own from now on (FS-1).
+    AcceptMac {
+        /// The server.
+        target: TargetId,
+        /// The MAC, as it was shown to the operator.
+        mac: MacAddr,
     },
     /// Send one frame out of a port.
     Inject {

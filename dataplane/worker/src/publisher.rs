@@ -158,6 +158,7 @@ impl Publisher {
             }
             ToDataPath::Apply { epoch, steps } => self.apply(epoch, steps, now),
             ToDataPath::ListFlows { query, filter } => self.ask(query, &filter),
+            ToDataPath::AcceptMac { target, mac } => self.accept_mac(target, mac, now),
             ToDataPath::Inject { port, frame } => self.inject(port, &frame),
         }
     }
@@ -396,6 +397,17 @@ impl Publisher {
                 self.alarms.raise(AlarmKind::ServerMacChanged, plan.port, VlanId(0), mac, None, at);
             }
             Some(_) => {}
+        }
+    }
+
+    /// The operator says that a server has a new MAC: only the one that contends for it now.
+    fn accept_mac(&mut self, target: TargetId, mac: MacAddr, now: Instant) {
+        if self.contenders.get(&target) == Some(&mac) {
+            self.contenders.remove(&target);
+            self.server_macs.insert(target, mac);
+            self.rebuild_at = Some(now);
+            self.publish(now);
+            self.report_at = now;
         }
     }
 

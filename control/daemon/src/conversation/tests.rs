@@ -123,6 +123,7 @@ impl Talk {
                 ToDataPath::Hello { version, sender } => format!("hello {version} {sender}"),
                 ToDataPath::Apply { epoch, steps } => format!("apply {epoch} ({} steps)", steps.len()),
                 ToDataPath::ListFlows { query, .. } => format!("list {query}"),
+                ToDataPath::AcceptMac { mac, .. } => format!("accept {mac}"),
                 ToDataPath::Inject { .. } => "inject".into(),
             });
         }

@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use dataplane_flow::TargetId;
-use dataplane_message::{AlarmKind, Chooser, MacPlan, RouterPlan};
+use dataplane_message::{AlarmKind, Chooser, MacPlan, RouterPlan, ToDataPath};
 use dataplane_port::PortId;
 use dataplane_wire::arp::{Operation, Packet, Repr};
 use dataplane_wire::nd::{Advertisement, Kind, Message, Solicitation};
@@ -300,6 +300,13 @@ fn fs_1_a_servers_mac_is_learned_from_its_answer_and_another_is_an_alarm() {
     let target = report.targets.iter().find(|t| t.id == TargetId(1)).unwrap();
     assert_eq!((target.mac, target.contender), (Some(server_mac(1)), Some(other)));
     assert!(report.alarms.iter().any(|a| a.kind == AlarmKind::ServerMacChanged));
+    // Only the operator's word changes it, and only to the MAC that he saw.
+    let accept = |mac| ToDataPath::AcceptMac { target: TargetId(1), mac };
+    rig.publisher.handle_message(accept(MacAddr([2, 4, 4, 4, 4, 4])), rig.now);
+    assert_eq!(rig.report().targets[1].mac, Some(server_mac(1)));
+    rig.publisher.handle_message(accept(other), rig.now);
+    let report = rig.report();
+    assert_eq!((report.targets[1].mac, report.targets[1].contender), (Some(other), None));
     let _ = IpAddr::from(VIP);
 }
 
