@@ -17,7 +17,7 @@ pub(crate) fn take_role(runtime_dir: &Path, role: &str) -> io::Result<Result<Rol
     let Some(lock) = LockFile::take(&runtime_dir.join(format!("{role}.lock")))? else {
         return Ok(Err(pid(runtime_dir, role)));
     };
-    write_pid(runtime_dir, role, std::process::id())?;
+    write_pid(runtime_dir, role, std::process::id());
     Ok(Ok(Role { _lock: lock }))
 }
 
@@ -37,9 +37,18 @@ pub(crate) fn pid(runtime_dir: &Path, role: &str) -> Option<i32> {
     fs::read_to_string(runtime_dir.join(format!("{role}.pid"))).ok()?.trim().parse().ok()
 }
 
-/// Writes the number of the process that has a role.
-pub(crate) fn write_pid(runtime_dir: &Path, role: &str, pid: u32) -> io::Result<()> {
-    replace(&runtime_dir.join(format!("{role}.pid")), format!("{pid}\n").as_bytes())
+/// Writes the number of the process that has a role. The lock is what counts, so a disk that is full
+/// keeps nobody from its work; but a number that is no longer true does not stay.
+pub(crate) fn write_pid(runtime_dir: &Path, role: &str, pid: u32) {
+    let path = runtime_dir.join(format!("{role}.pid"));
+    let content = format!("{pid}\n");
+    let written = replace(&path, content.as_bytes()).or_else(|_| {
+        remove_pid(runtime_dir, role);
+        replace(&path, content.as_bytes())
+    });
+    if let Err(error) = written {
+        tracing::warn!("{}: {error}", path.display());
+    }
 }
 
 /// Nobody has the role any more.
@@ -51,10 +60,15 @@ pub(crate) fn remove_pid(runtime_dir: &Path, role: &str) {
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    let put = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    put().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })?;
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
@@ -81,6 +95,21 @@ mod tests {
         replace(&folder.join("y"), b"1").unwrap();
         replace(&folder.join("y"), b"2").unwrap();
         assert_eq!(fs::read(folder.join("y")).unwrap(), b"2");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_written_keeps_nobody_from_a_role() {
+        let folder = std::env::temp_dir().join(format!("flowswitch-role-mute-{}", std::process::id()));
+        // No file can take the place of a folder with something in it, whoever asks.
+        fs::create_dir_all(folder.join("x.pid").join("y")).unwrap();
+        let ours = take_role(&folder, "x").unwrap().expect("nobody has it");
+        assert_eq!(take_role(&folder, "x").unwrap().err(), Some(None));
+        drop(ours);
+        let mut names: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["x.lock", "x.pid"], "nothing half written is left");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

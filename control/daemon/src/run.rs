@@ -266,10 +266,8 @@ impl Run<'_> {
             Ok(pid) => {
                 self.pids[child as usize] = Some(pid);
                 // The control core writes its own.
-                if child == Child::DataPath
-                    && let Err(error) = write_pid(runtime_dir, DATA_PATH, pid as u32)
-                {
-                    tracing::warn!("{}: {error}", runtime_dir.display());
+                if child == Child::DataPath {
+                    write_pid(runtime_dir, DATA_PATH, pid as u32);
                 }
                 self.supervisor.handle_started(child, now);
             }
