@@ -79,6 +79,14 @@ pub enum RunError {
         /// Which one.
         child: Child,
     },
+    /// The runtime directory cannot be made, or nothing can be written in it.
+    #[error("the runtime directory {} cannot be used: {source}; name another with --runtime-dir", path.display())]
+    RuntimeDir {
+        /// Which one.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
     /// A file or a socket.
     #[error("{}: {source}", path.display())]
     Io {
@@ -115,8 +123,8 @@ pub fn run(options: &RunOptions, orders: &mut dyn Orders, say: &mut dyn FnMut(&s
         let path = path.to_owned();
         |source| RunError::Io { path, source }
     };
-    fs::create_dir_all(runtime_dir).map_err(io(runtime_dir))?;
-    let role = take_role(runtime_dir, RUN).map_err(io(runtime_dir))?;
+    let taken = fs::create_dir_all(runtime_dir).and_then(|()| take_role(runtime_dir, RUN));
+    let role = taken.map_err(|source| RunError::RuntimeDir { path: runtime_dir.clone(), source })?;
     let role = role.map_err(|pid| RunError::Running { runtime_dir: runtime_dir.clone(), pid })?;
     let data_path = preflight::data_path(options.data_path.as_deref())?;
     end_control(runtime_dir)?;

@@ -41,6 +41,7 @@ const STORIES: &[(&str, fn())] = &[
     ("twelve_mistakes_start_nothing", twelve_mistakes_start_nothing),
     ("a_second_instance_names_the_first", a_second_instance_names_the_first),
     ("without_the_data_paths_program", without_the_data_paths_program),
+    ("without_a_runtime_directory", without_a_runtime_directory),
     ("without_dpdk", without_dpdk),
     ("without_an_interface", without_an_interface),
     ("a_data_path_that_gives_up_at_once", a_data_path_that_gives_up_at_once),
@@ -320,6 +321,15 @@ fn without_the_data_paths_program() {
     let lab = Lab::new("none");
     let line = lab.one_line(&lab.folder.join("flowswitch-dp"));
     assert!(line.contains("there is no ") && line.contains("--data-path"), "{line}");
+}
+
+fn without_a_runtime_directory() {
+    let lab = Lab::new("place");
+    fs::remove_dir(lab.runtime_dir()).unwrap();
+    File::create(lab.runtime_dir()).unwrap();
+    let line = lab.one_line(&std::env::current_exe().unwrap());
+    let expected = format!("the runtime directory {} cannot be used: ", lab.runtime_dir().display());
+    assert!(line.contains(&expected) && line.contains("--runtime-dir"), "{line}");
 }
 
 fn without_dpdk() {
