@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 /// The network flow switch: its control core, and the supervisor that runs it beside the data path.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(name = "flowswitchd", version, about, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
