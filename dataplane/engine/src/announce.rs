@@ -83,11 +83,11 @@ impl Announcer {
 
     /// Somebody else claims the VIP: it is asserted at once, but at most once a second (A2).
     pub(crate) fn assert_anew(&mut self, cluster: ClusterId, now: Instant) {
-        if let Some(row) = self.rows.get_mut(usize::from(cluster.0)) {
-            if now.since(row.asserted) >= ASSERT_GAP_NS || row.asserted == Instant(0) {
-                row.asserted = now;
-                row.next = now;
-            }
+        if let Some(row) = self.rows.get_mut(usize::from(cluster.0))
+            && (now.since(row.asserted) >= ASSERT_GAP_NS || row.asserted == Instant(0))
+        {
+            row.asserted = now;
+            row.next = now;
         }
     }
 

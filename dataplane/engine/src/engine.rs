@@ -174,15 +174,18 @@ impl Engine {
 
     fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
         let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
-        if !head.handed && learns && meta.sender == TargetId::NONE {
-            if let Some(reason) = self.learn(head.port, meta) {
-                return Verdict::Drop(reason);
-            }
+        if !head.handed
+            && learns
+            && meta.sender == TargetId::NONE
+            && let Some(reason) = self.learn(head.port, meta)
+        {
+            return Verdict::Drop(reason);
         }
-        if self.workers > 1 && !head.handed {
-            if let Some(owner) = self.owner(meta).filter(|owner| *owner != self.worker) {
-                return Verdict::Hand(owner);
-            }
+        if self.workers > 1
+            && !head.handed
+            && let Some(owner) = self.owner(meta).filter(|owner| *owner != self.worker)
+        {
+            return Verdict::Hand(owner);
         }
         match meta.way {
             Way::Inbound => {
@@ -258,7 +261,7 @@ impl Engine {
     }
 
     pub(crate) fn worker_of(&self, hash: u64) -> WorkerId {
-        WorkerId(((hash >> 48) * u64::from(self.workers) >> 16) as u8)
+        WorkerId((((hash >> 48) * u64::from(self.workers)) >> 16) as u8)
     }
 
     /// What is due without a frame: ageing, fragments that waited too long, announcements. Once per

@@ -146,10 +146,10 @@ impl Engine {
             let claimed = about.filter(|_| says.what == What::Claims);
             self.learn_server(head, meta, speaks_for.or(claimed), says.what);
         }
-        if let (Some(server), Some(cluster)) = (sender, speaks_for) {
-            if self.carried(server, cluster.id) {
-                return self.from_carrier(head, meta, says, server, cluster, now, rewrite, answer);
-            }
+        if let (Some(server), Some(cluster)) = (sender, speaks_for)
+            && self.carried(server, cluster.id)
+        {
+            return self.carrier_speaks(head, meta, says, server, cluster, now, rewrite, answer);
         }
         if let Some(cluster) = speaks_for.or(about.filter(|_| says.what == What::Claims)) {
             let own = sender.is_some_and(|s| self.carried(s, cluster.id))
@@ -160,7 +160,7 @@ impl Engine {
                 self.claimed(head, meta, cluster.id, AlarmKind::VipClaimed, now)
             };
         }
-        let router = |a: IpAddr| tables.routers.iter().any(|r| *r == (meta.vlan, a));
+        let router = |a: IpAddr| tables.routers.contains(&(meta.vlan, a));
         if is_server_port && says.sender.is_some_and(router) {
             return self.claimed(head, meta, ClusterId(u16::MAX), AlarmKind::RouterClaimed, now);
         }
@@ -183,7 +183,7 @@ impl Engine {
 
     /// A server speaks in its VIP's name.
     #[allow(clippy::too_many_arguments)]
-    fn from_carrier(
+    fn carrier_speaks(
         &mut self,
         head: &mut Head<'_>,
         meta: &Meta,

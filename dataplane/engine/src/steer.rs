@@ -142,11 +142,11 @@ impl Engine {
         let Some(cluster) = tables.cluster(meta.cluster).filter(|c| c.by_client || c.quic) else { return };
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
         self.by_connection_id(data, meta, service);
-        if let Some(key) = affinity_key(cluster, service, &meta.key) {
-            if let Some(slot) = self.shard.find(key.hash(&self.table_key)) {
-                let entry = self.shard.entry(slot);
-                self.shard.touch(slot, entry);
-            }
+        if let Some(key) = affinity_key(cluster, service, &meta.key)
+            && let Some(slot) = self.shard.find(key.hash(&self.table_key))
+        {
+            let entry = self.shard.entry(slot);
+            self.shard.touch(slot, entry);
         }
     }
 
@@ -195,7 +195,7 @@ impl Engine {
         } else if opens && self.shard.pressure() < GUARD_AT {
             self.bound_or_chosen(cluster, service, meta, choice, &allowed)
         } else {
-            service.balancer.by_hash(choice, 0, &allowed)
+            service.balancer.by_hash(choice, 0, allowed)
         };
         let Some(target) = target else {
             return self.refuse(head, meta, cluster, source.is_some(), now);
@@ -216,7 +216,7 @@ impl Engine {
         }
         // No entry could be left: by hash, so that the flow's next packet finds the same server.
         counters.hashed.add(1);
-        match service.balancer.by_hash(choice, 0, &allowed) {
+        match service.balancer.by_hash(choice, 0, allowed) {
             Some(target) => self.send_to(target, head, meta),
             None => Verdict::Drop(DropReason::NoServer),
         }

@@ -148,10 +148,10 @@ impl Shard {
     }
 
     fn count(&mut self, entry: Entry, by: u32) {
-        if entry.state().is_open() {
-            if let Some(open) = self.open.get_mut(entry.target().index()) {
-                *open = open.wrapping_add(by);
-            }
+        if entry.state().is_open()
+            && let Some(open) = self.open.get_mut(entry.target().index())
+        {
+            *open = open.wrapping_add(by);
         }
     }
 

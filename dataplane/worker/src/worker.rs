@@ -219,10 +219,10 @@ impl<P: Ports> Worker<P> {
         while let Ok(Command::List { query, filter }) = self.seat.commands.pop() {
             self.listing = Some(Listing::new(query, filter));
         }
-        if let Some(listing) = &mut self.listing {
-            if listing.go_on(&self.seat.engine, &mut self.seat.rows) {
-                self.listing = None;
-            }
+        if let Some(listing) = &mut self.listing
+            && listing.go_on(&self.seat.engine, &mut self.seat.rows)
+        {
+            self.listing = None;
         }
     }
 
