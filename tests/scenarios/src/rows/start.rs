@@ -37,6 +37,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         row: "start",
+        name: "a second switch on the same interfaces: one clear line, and the first goes on",
+        needs: &[],
+        topology: Topology::default,
+        story: second_switch,
+    },
+    Scenario {
+        row: "start",
         name: "without the data path's program: one clear line",
         needs: &[],
         topology,
@@ -145,6 +152,20 @@ fn second_instance(lab: &Lab) -> Result<String> {
     ensure!(!server.is_empty(), "the first one does not forward any more");
     lab.stop()?;
     Ok(text.trim().replace('\n', " / "))
+}
+
+fn second_switch(lab: &Lab) -> Result<String> {
+    lab.start(&lab.config())?;
+    let config = written(lab, &lab.config())?;
+    let elsewhere = lab.folder.join("run-second");
+    std::fs::create_dir_all(&elsewhere)?;
+    let text = gives_up(run_in(lab, &built()?, &[], &config, &elsewhere), lab)?;
+    ensure!(text.contains("another flowswitch-dp has interface"), "it does not say why: {text}");
+    let counts = fetch_by_curl(lab, VIP.v4, 30)?;
+    ensure!(counts.values().sum::<u64>() == 30, "the first one was cut off: {counts:?}");
+    lab.stop()?;
+    let line = text.lines().find(|line| line.contains("another")).unwrap_or_default();
+    Ok(line.trim().to_owned())
 }
 
 fn no_data_path(lab: &Lab) -> Result<String> {
