@@ -7,6 +7,7 @@
 //! Exit codes: 0 stopped as asked, 1 refused or failed (one line says why), 2 usage.
 
 mod boot;
+mod claim;
 mod clock;
 mod connection;
 mod device;

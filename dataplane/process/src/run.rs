@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::boot;
+use crate::claim::Claims;
 use crate::clock::Clock;
 use crate::connection::{Connections, Heard};
 use crate::eal_arguments;
@@ -30,6 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = lock(&options.runtime_dir)?;
     check_rights(&boot)?;
     check_interfaces(&boot)?;
+    let _claims = Claims::take(&boot)?;
     memory.check(&boot)?;
     // Before the first thread is started.
     let signals = StopSignals::hold().context("cannot hold signals")?;

@@ -161,7 +161,7 @@ fn second_switch(lab: &Lab) -> Result<String> {
     std::fs::create_dir_all(&elsewhere)?;
     let text = gives_up(run_in(lab, &built()?, &[], &config, &elsewhere), lab)?;
     ensure!(text.contains("another flowswitch-dp has interface"), "it does not say why: {text}");
-    let counts = fetch_by_curl(lab, VIP.v4, 30)?;
+    let counts = fetch_by_curl(lab, VIP.v4.into(), 30)?;
     ensure!(counts.values().sum::<u64>() == 30, "the first one was cut off: {counts:?}");
     lab.stop()?;
     let line = text.lines().find(|line| line.contains("another")).unwrap_or_default();
