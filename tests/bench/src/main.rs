@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use dataplane_engine::{Counters, Engine, Inputs, Settings, Tables};
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
-    Admin, Chooser, ClusterPlan, Fail, MacPlan, Member, Plan, PortPlan, PortRole, ServicePlan, Stp, TargetPlan,
-    Timeouts, UdpMode,
+    Admin, Chooser, ClusterPlan, Fail, MacPlan, Member, Plan, PortPlan, PortRole, ServicePlan, Stp,
+    TargetPlan, Timeouts, UdpMode,
 };
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
