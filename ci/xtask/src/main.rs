@@ -2,8 +2,8 @@
 //!
 //! `make` calls it, so that nobody has to know cargo: `make demo`, `make test`, `make help`.
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 mod bench;
 mod build;
@@ -57,8 +57,8 @@ enum Command {
     Ci,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::Build => build::all().map(drop),
         Command::Test { long } => test::run(long),
@@ -69,5 +69,12 @@ fn main() -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Coverage => coverage::run(),
         Command::Ci => lint::run().and_then(|()| test::run(false)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
