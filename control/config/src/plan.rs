@@ -2,8 +2,12 @@
 
 use crate::config::{Affinity, Cluster, Config, Group, Service};
 use crate::raw::PROTOCOLS;
-use dataplane_flow::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
-use dataplane_message::{Affinity as AffinityPlan, ClusterPlan, Member, Plan, ServicePlan, TargetPlan};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
+use dataplane_message::{
+    Affinity as AffinityPlan, ClusterMode, ClusterPlan, DeadFlows, Member, Plan, RouterPlan, ServicePlan,
+    TargetPlan,
+};
 use std::collections::{HashMap, HashSet};
 
 impl Config {
@@ -22,6 +26,11 @@ impl Config {
             self.clusters.iter().map(|cluster| cluster.name.as_str()),
             previous.into_iter().flat_map(|plan| &plan.clusters).map(|c| (c.name.as_str(), c.id.0)),
         );
+        let routers = numbers(
+            ROUTERS_MAX,
+            self.routers.iter().map(|router| router.name.as_str()),
+            previous.into_iter().flat_map(|plan| &plan.routers).map(|r| (r.name.as_str(), r.id.0)),
+        );
         let mut plan = Plan {
             choice_key: self.switch.choice_key,
             bridge: self.bridge,
@@ -36,14 +45,27 @@ impl Config {
                     port: server.port,
                     mac: server.mac,
                     admin: server.admin,
+                    connections_max: 0,
                 })
                 .collect(),
-            routers: self.routers.clone(),
+            routers: self
+                .routers
+                .iter()
+                .zip(&routers)
+                .map(|(router, number)| RouterPlan { id: RouterId(*number), ..router.clone() })
+                .collect(),
+            pools: Vec::new(),
             clusters: Vec::new(),
         };
         let mut groups = Groups::default();
         for (cluster, number) in self.clusters.iter().zip(&clusters) {
-            plan.clusters.push(cluster_plan(cluster, ClusterId(*number), &targets, &mut groups));
+            plan.clusters.push(cluster_plan(
+                cluster,
+                ClusterId(*number),
+                &targets,
+                &self.routers,
+                &mut groups,
+            ));
         }
         plan.targets.sort_by_key(|target| target.id);
         plan.clusters.sort_by_key(|cluster| cluster.id);
@@ -51,13 +73,23 @@ impl Config {
     }
 }
 
-fn cluster_plan(cluster: &Cluster, id: ClusterId, targets: &[u16], groups: &mut Groups) -> ClusterPlan {
+fn cluster_plan(
+    cluster: &Cluster,
+    id: ClusterId,
+    targets: &[u16],
+    routers: &[RouterPlan],
+    groups: &mut Groups,
+) -> ClusterPlan {
     ClusterPlan {
         id,
         name: cluster.name.clone(),
         vlan: cluster.vlan,
         vip: cluster.vip,
         vmac: cluster.vmac,
+        mode: ClusterMode::LoadSharing,
+        dead_tcp: DeadFlows::Reset,
+        dead_other: DeadFlows::Move,
+        probe: probe_source(cluster, routers),
         fail: cluster.fail,
         withdraw: cluster.withdraw,
         timeouts: cluster.timeouts,
@@ -70,6 +102,21 @@ fn cluster_plan(cluster: &Cluster, id: ClusterId, targets: &[u16], groups: &mut 
             .map(|service| service_plan(service, &cluster.name, targets, groups))
             .collect(),
     }
+}
+
+/// Where probes to a cluster's servers seem to come from (FS-30): their router's address, which every route
+/// and reverse-path filter of theirs accepts; without one 192.0.0.8 (RFC 7600 §10), for IPv6 a link-local
+/// address of the VMAC (RFC 4291, appendix A).
+fn probe_source(cluster: &Cluster, routers: &[RouterPlan]) -> IpAddr {
+    let near = |router: &&RouterPlan| {
+        router.vlan == cluster.vlan && router.address.is_ipv6() == cluster.vip.is_ipv6()
+    };
+    if cluster.vip.is_ipv6() {
+        let [a, b, c, d, e, f] = cluster.vmac.0;
+        let id = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        return Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id))).into();
+    }
+    routers.iter().find(near).map_or(Ipv4Addr::new(192, 0, 0, 8).into(), |router| router.address)
 }
 
 fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut Groups) -> ServicePlan {
@@ -86,7 +133,11 @@ fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut 
         members: service
             .members
             .iter()
-            .map(|(server, weight)| Member { target: TargetId(targets[*server]), weight: *weight })
+            .map(|(server, weight)| Member {
+                target: TargetId(targets[*server]),
+                weight: *weight,
+                backup: false,
+            })
             .collect(),
     }
 }

@@ -474,6 +474,8 @@ const CHOOSERS: &[(&str, Chooser)] = &[
     ("least-connections", Chooser::LeastConnections),
     ("source-affinity", Chooser::SourceAffinity),
     ("maglev", Chooser::Maglev),
+    ("dynamic", Chooser::Dynamic),
+    ("two-choices", Chooser::TwoChoices),
 ];
 
 const FAILS: &[(&str, Fail)] = &[("closed", Fail::Closed), ("open", Fail::Open)];

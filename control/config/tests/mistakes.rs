@@ -75,7 +75,7 @@ fn twelve_mistakes_are_twelve_messages() {
         "33: servers.web-3.mac: 02:00:00:00:00:11 already belongs to server web-1; give each its own address",
         "36: clusters.web.vip: 127.0.0.1 is a loopback address, which no station may have; use an ordinary unicast address of the servers' network",
         "37: clusters.web.servers[2]: port s1 already carries a server of this cluster; mark the port shared (FS-3)",
-        "41: clusters.mail.chooser: `best` is not known here; write one of \"round-robin\", \"weighted-round-robin\", \"least-connections\", \"source-affinity\", \"maglev\"",
+        "41: clusters.mail.chooser: `best` is not known here; write one of \"round-robin\", \"weighted-round-robin\", \"least-connections\", \"source-affinity\", \"maglev\", \"dynamic\", \"two-choices\"",
         "42: clusters.mail.servers[1]: there is no server web-4; did you mean \"web-1\"?",
         "44: clusters.dns.servers: there are no servers; add a line like `servers = [\"web-1\", \"web-2\"]`",
     ];

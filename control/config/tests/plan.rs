@@ -44,7 +44,10 @@ fn the_first_plan_counts_from_zero_in_the_files_order() {
     let targets: Vec<_> = plan.targets.iter().map(|t| (t.id.0, t.name.as_str())).collect();
     assert_eq!(targets, [(0, "web-7"), (1, "web-3")]);
     assert_eq!(plan.clusters[0].id, ClusterId(0));
-    assert_eq!(plan.clusters[0].services[0].members[1], Member { target: TargetId(1), weight: 3 });
+    assert_eq!(
+        plan.clusters[0].services[0].members[1],
+        Member { target: TargetId(1), weight: 3, backup: false }
+    );
 }
 
 #[test]

@@ -272,6 +272,7 @@ impl<'a> Control<'a> {
                 let boot_id = self.conversation.in_force().map_or(0, |in_force| in_force.boot_id);
                 self.model.handle_report(boot_id, report, self.now(), unix_ms());
             }
+            Event::Adopted { .. } | Event::Signs(_) | Event::Punt { .. } => {}
             Event::Flows { query, rows, last } => self.list(query, rows, last),
         }
     }

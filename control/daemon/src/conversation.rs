@@ -2,7 +2,10 @@
 
 use control_config::Config;
 use dataplane_flow::{Instant, TargetId};
-use dataplane_message::{FlowFilter, FlowRow, Plan, Report, Step, ToControl, ToDataPath, VERSION};
+use dataplane_message::{
+    Conditions, FlowFilter, FlowRow, Plan, Report, Signs, Step, ToControl, ToDataPath, VERSION,
+};
+use dataplane_port::PortId;
 use dataplane_wire::MacAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -83,8 +86,26 @@ pub enum Event {
         /// The data path's words.
         reason: String,
     },
+    /// A data path was found, with what was decided last.
+    Adopted {
+        /// Its random number.
+        boot_id: u64,
+        /// It has a plan: it has not just started.
+        running: bool,
+        /// What was decided beside the plan.
+        conditions: Box<Conditions>,
+    },
     /// What is seen and counted.
     Report(Box<Report>),
+    /// What the traffic shows of servers.
+    Signs(Box<Signs>),
+    /// A frame for the control core.
+    Punt {
+        /// The port it came from.
+        port: PortId,
+        /// Its bytes.
+        frame: Vec<u8>,
+    },
     /// Flows that were asked for.
     Flows {
         /// The number of the question.
@@ -156,7 +177,8 @@ impl Conversation {
                 self.events.push_back(Event::Close(CloseReason::Version { theirs: version }));
                 self.unwelcome(now);
             }
-            ToControl::Snapshot { boot_id, epoch, plan, report, .. } => {
+            ToControl::Snapshot { boot_id, epoch, plan, conditions, report, .. } => {
+                self.events.push_back(Event::Adopted { boot_id, running: epoch != 0, conditions });
                 self.adopt(boot_id, epoch, *plan, now);
                 self.events.push_back(Event::Report(report));
             }
@@ -170,7 +192,10 @@ impl Conversation {
             ToControl::Flows { query, rows, last } => {
                 self.events.push_back(Event::Flows { query, rows, last });
             }
-            ToControl::Punt { .. } => {}
+            // Before the snapshot they are of a plan that is not known here.
+            _ if !self.is_answering() => {}
+            ToControl::Signs(signs) => self.events.push_back(Event::Signs(signs)),
+            ToControl::Punt { port, frame } => self.events.push_back(Event::Punt { port, frame }),
         }
     }
 
@@ -231,6 +256,24 @@ impl Conversation {
         let answering = self.is_answering();
         if answering {
             self.transmit.push_back(ToDataPath::AcceptMac { target, mac });
+        }
+        answering
+    }
+
+    /// Tells the data path what was decided beside the plan; `false` when there is nobody to tell.
+    pub fn send_conditions(&mut self, conditions: Conditions) -> bool {
+        let answering = self.is_answering();
+        if answering {
+            self.transmit.push_back(ToDataPath::Conditions(Box::new(conditions)));
+        }
+        answering
+    }
+
+    /// Has the data path send a frame; `false` when there is nobody to tell.
+    pub fn inject(&mut self, port: PortId, frame: Vec<u8>) -> bool {
+        let answering = self.is_answering();
+        if answering {
+            self.transmit.push_back(ToDataPath::Inject { port, frame });
         }
         answering
     }

@@ -444,6 +444,8 @@ fn chooser(chooser: Chooser) -> &'static str {
         Chooser::LeastConnections => "least-connections",
         Chooser::SourceAffinity => "source-affinity",
         Chooser::Maglev => "maglev",
+        Chooser::Dynamic => "dynamic",
+        Chooser::TwoChoices => "two-choices",
     }
 }
 

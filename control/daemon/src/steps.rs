@@ -14,6 +14,7 @@ fn line(before: &Plan, step: &Step) -> String {
         Step::SetBridge(_) => "bridge: changed".into(),
         Step::SetPorts(_) => "ports: changed".into(),
         Step::SetRouters(_) => "routers: changed".into(),
+        Step::SetPools(_) => "pools: changed".into(),
         Step::SetTarget(target) => {
             let known = before.targets.iter().any(|old| old.id == target.id);
             format!("servers.{}: {}", target.name, change(known))

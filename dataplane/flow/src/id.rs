@@ -22,8 +22,22 @@ impl TargetId {
     }
 }
 
+/// A first-hop router. It keeps its number over every plan in which a router of that name appears.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct RouterId(pub u16);
+
+/// A router pool. It keeps its number over every plan in which a pool of that name appears.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct PoolId(pub u16);
+
 /// Target numbers are below this: the workers' counters are sized by it at start.
 pub const TARGETS_MAX: usize = 4096;
 
 /// Cluster numbers are below this.
 pub const CLUSTERS_MAX: usize = 1024;
+
+/// Router numbers are below this.
+pub const ROUTERS_MAX: usize = 256;
+
+/// Pool numbers are below this.
+pub const POOLS_MAX: usize = 256;

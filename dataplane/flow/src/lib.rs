@@ -15,7 +15,7 @@ mod time;
 pub use entry::{Entry, STATES, State};
 pub use fragment::{Fragments, Known};
 pub use hash::{HashKey, fold};
-pub use id::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
+pub use id::{CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 pub use key::{FlowKey, KeyKind};
 pub use shard::{Shard, Slot, Timeouts};
 pub use time::Instant;

@@ -4,9 +4,11 @@
 //! 2. the data path answers [`ToControl::Snapshot`] with the plan in force;
 //! 3. control sends [`ToDataPath::Apply`] with what differs, or nothing; the data path answers
 //!    [`ToControl::Ack`] when every worker has taken it;
-//! 4. the data path sends [`ToControl::Report`] every second, and at once when a link changes.
+//! 4. control sends [`ToDataPath::Conditions`] whenever it has decided something;
+//! 5. the data path sends [`ToControl::Signs`] every 20 ms if they have changed, at once when a link changes,
+//!    and [`ToControl::Report`] every second.
 
-use crate::{Plan, Report, Step};
+use crate::{Conditions, Plan, Report, Signs, Step};
 use core::net::IpAddr;
 use dataplane_flow::{ClusterId, TargetId};
 use dataplane_port::PortId;
@@ -14,7 +16,7 @@ use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 
 /// The version of these messages. Both sides refuse another one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What the control core says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub enum ToDataPath {
         /// The steps, in order.
         steps: Vec<Step>,
     },
+    /// What control has decided; replaces what was there.
+    Conditions(Box<Conditions>),
     /// List flows; answered by one or more [`ToControl::Flows`].
     ListFlows {
         /// Returned with the answer.
@@ -69,6 +73,8 @@ pub enum ToControl {
         epoch: u64,
         /// The plan in force.
         plan: Box<Plan>,
+        /// What control decided last.
+        conditions: Box<Conditions>,
         /// What has been counted and learned so far.
         report: Box<Report>,
     },
@@ -86,6 +92,8 @@ pub enum ToControl {
     },
     /// What is seen and counted.
     Report(Box<Report>),
+    /// What the traffic shows of servers.
+    Signs(Box<Signs>),
     /// Flows that were asked for.
     Flows {
         /// The number of the question.

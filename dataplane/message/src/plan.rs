@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
-use dataplane_flow::{ClusterId, TargetId};
+use dataplane_flow::{ClusterId, PoolId, RouterId, TargetId};
 use dataplane_port::{PortId, PortSet, VlanId};
 use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Plan {
     pub targets: Vec<TargetPlan>,
     /// The routers.
     pub routers: Vec<RouterPlan>,
+    /// The router pools.
+    pub pools: Vec<PoolPlan>,
     /// The clusters.
     pub clusters: Vec<ClusterPlan>,
 }
@@ -81,6 +83,9 @@ pub struct TargetPlan {
     pub mac: MacPlan,
     /// Its state by the operator's will.
     pub admin: Admin,
+    /// The most flows it may have open; 0: no limit (FS-34). Each worker counts its own and reads the
+    /// others' counts, at most 10 ms old: off by the flows made in that time.
+    pub connections_max: u32,
 }
 
 /// Where a server's MAC address comes from (FS-1).
@@ -108,6 +113,8 @@ pub enum Admin {
 /// A first-hop router.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RouterPlan {
+    /// Its number.
+    pub id: RouterId,
     /// Its name.
     pub name: String,
     /// The port it is behind.
@@ -118,6 +125,72 @@ pub struct RouterPlan {
     pub address: IpAddr,
     /// Its MAC address, where configured.
     pub mac: Option<MacAddr>,
+}
+
+/// Routers that stand in for one another (FS-12).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PoolPlan {
+    /// Its number.
+    pub id: PoolId,
+    /// Its name.
+    pub name: String,
+    /// Its VLAN.
+    pub vlan: VlanId,
+    /// The default router's address that servers are configured with: a router's own, a VRRP one, or
+    /// one that nobody owns. One address family per pool.
+    pub address: IpAddr,
+    /// Its routers, in the configured order.
+    pub routers: Vec<RouterId>,
+    /// What a router is chosen for.
+    pub spread: Spread,
+    /// What is redirected while a router is down (FS-13).
+    pub redirect: Redirect,
+}
+
+/// What a pool's router is chosen for (FS-12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// Each server has one router, told to it by ARP or ND.
+    #[default]
+    Server,
+    /// Each flow of a server has one, by destination MAC.
+    Flow,
+}
+
+/// What is redirected while a router is down (FS-13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redirect {
+    /// Every packet that is not for the router itself.
+    #[default]
+    All,
+    /// None of established flows: the routers keep state of their own.
+    NoEstablished,
+}
+
+/// How a cluster uses its servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterMode {
+    /// New flows go to all that are up.
+    #[default]
+    LoadSharing,
+    /// New flows go to the primary (FS-14).
+    Availability,
+}
+
+/// What becomes of the flows of a dead server (FS-10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadFlows {
+    /// The client is sent a reset (TCP; anything else is moved).
+    #[default]
+    Reset,
+    /// Each next packet is placed anew.
+    Move,
+    /// They stay bound to it.
+    Keep,
 }
 
 /// A cluster: the servers that share one address, the VIP.
@@ -133,6 +206,14 @@ pub struct ClusterPlan {
     pub vip: IpAddr,
     /// Its virtual MAC.
     pub vmac: MacAddr,
+    /// Load sharing or availability (FS-14).
+    pub mode: ClusterMode,
+    /// What becomes of a dead server's TCP flows (FS-10).
+    pub dead_tcp: DeadFlows,
+    /// What becomes of a dead server's other flows: `Move` or `Keep`.
+    pub dead_other: DeadFlows,
+    /// The source address of probes to its servers (FS-30): of the VIP's family.
+    pub probe: IpAddr,
     /// What happens when no server is up (FS-10a).
     pub fail: Fail,
     /// Do not answer ARP or ND while no server is up (FS-10a).
@@ -243,6 +324,10 @@ pub enum Chooser {
     /// Consistent hashing of the flow (weighted Maglev).
     #[default]
     Maglev,
+    /// In proportion to capacity: weights follow the measured load (FS-9).
+    Dynamic,
+    /// The better of two by chance: fewer open flows times measured response time.
+    TwoChoices,
 }
 
 /// Binding of a client to a server for a time (FS-24).
@@ -265,6 +350,8 @@ pub struct Member {
     pub target: TargetId,
     /// Its weight, `0..=1000`; 0 takes no new flows.
     pub weight: u16,
+    /// Taken only when fewer than a quorum of the others are up, or none (FS-34).
+    pub backup: bool,
 }
 
 /// Settings of the bridge (FS-5).
@@ -284,6 +371,16 @@ impl Default for BridgePlan {
     fn default() -> Self {
         Self { addresses_max: 16_384, addresses_port_max: 8_192, ageing_s: 300, guard: true }
     }
+}
+
+/// The first source port, and echo identifier, of probes (FS-30); a server has the one with its number.
+/// Above what any common system gives to connections of its own.
+pub const PROBE_PORT_FIRST: u16 = 61_440;
+
+/// The source port, and echo identifier, of probes to that server: all servers of a cluster answer from one
+/// address, so each has a port of its own (FS-30).
+pub fn probe_port(target: TargetId) -> u16 {
+    PROBE_PORT_FIRST + target.0 % (u16::MAX - PROBE_PORT_FIRST + 1)
 }
 
 impl Plan {

@@ -1,7 +1,7 @@
 //! What the data path sees and counts. Counters only rise; they begin at 0 with the data path.
 
 use core::net::IpAddr;
-use dataplane_flow::{ClusterId, TargetId};
+use dataplane_flow::{ClusterId, RouterId, TargetId};
 use dataplane_port::{PortId, VlanId};
 use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,10 @@ pub struct Report {
     pub targets: Vec<TargetReport>,
     /// Clusters, in the order of the plan.
     pub clusters: Vec<ClusterCounts>,
+    /// Servers in services, in the order of the plan.
+    pub members: Vec<MemberReport>,
+    /// Routers, in the order of the plan.
+    pub routers: Vec<RouterReport>,
     /// Workers.
     pub workers: Vec<WorkerReport>,
     /// Drops by reason: (name, frames), those that are not 0.
@@ -117,6 +121,71 @@ pub struct ClusterCounts {
 pub struct ServiceCounts {
     /// New flows.
     pub flows_new: u64,
+}
+
+/// A server in a service (FS-31, FS-32).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// The signs counted.
+    pub signs: crate::MemberSigns,
+    /// Times from SYN to SYN+ACK.
+    pub connect: Histogram,
+    /// Times from the first request to the first data of the answer.
+    pub response: Histogram,
+}
+
+/// Times by powers of two: bucket `i` counts those below 2^(i+4) microseconds (16 us, 32 us, .. 8.4 s, more).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Counts; empty: none.
+    pub buckets: Vec<u64>,
+}
+
+/// How many buckets a histogram has.
+pub const HISTOGRAM_BUCKETS: usize = 20;
+
+impl Histogram {
+    /// The bucket of a time in microseconds.
+    pub fn bucket(us: u64) -> usize {
+        ((64 - (us >> 4).leading_zeros()) as usize).min(HISTOGRAM_BUCKETS - 1)
+    }
+
+    /// The time in microseconds that `percent` of the values are below, to within a factor of two: the upper
+    /// end of its bucket; `None` when nothing was counted.
+    pub fn percentile_us(&self, percent: u8) -> Option<u64> {
+        let all: u64 = self.buckets.iter().sum();
+        let wanted = (all * u64::from(percent.min(100))).div_ceil(100).max(1);
+        let mut seen = 0;
+        self.buckets
+            .iter()
+            .position(|count| {
+                seen += count;
+                seen >= wanted
+            })
+            .filter(|_| all > 0)
+            .map(|bucket| 16 << bucket)
+    }
+}
+
+/// A router (FS-32).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RouterReport {
+    /// Its number.
+    pub id: RouterId,
+    /// Its MAC address, once known.
+    pub mac: Option<MacAddr>,
+    /// It forwards, as far as is known.
+    pub up: bool,
+    /// Frames from it to VIPs.
+    pub in_frames: u64,
+    /// Bytes from it to VIPs.
+    pub in_bytes: u64,
+    /// Frames of servers to it.
+    pub out_frames: u64,
+    /// Bytes of servers to it.
+    pub out_bytes: u64,
+    /// Frames that were for it and were redirected to another one (FS-13).
+    pub redirected: u64,
 }
 
 /// A worker.

@@ -1,6 +1,6 @@
 //! How one plan becomes another.
 
-use crate::plan::{BridgePlan, ClusterPlan, Plan, PortPlan, RouterPlan, TargetPlan};
+use crate::plan::{BridgePlan, ClusterPlan, Plan, PoolPlan, PortPlan, RouterPlan, TargetPlan};
 use dataplane_flow::{ClusterId, TargetId};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub enum Step {
     SetPorts(Vec<PortPlan>),
     /// Replace all routers.
     SetRouters(Vec<RouterPlan>),
+    /// Replace all router pools.
+    SetPools(Vec<PoolPlan>),
     /// Add a server, or change it.
     SetTarget(TargetPlan),
     /// Remove a server.
@@ -41,6 +43,9 @@ impl Plan {
         }
         if old.routers != new.routers {
             steps.push(Step::SetRouters(new.routers.clone()));
+        }
+        if old.pools != new.pools {
+            steps.push(Step::SetPools(new.pools.clone()));
         }
         // Clusters that go first, servers that come before the clusters that name them, servers that
         // go last: no plan on the way names a server that is not there.
@@ -74,6 +79,7 @@ impl Plan {
             Step::SetBridge(bridge) => self.bridge = bridge,
             Step::SetPorts(ports) => self.ports = ports,
             Step::SetRouters(routers) => self.routers = routers,
+            Step::SetPools(pools) => self.pools = pools,
             Step::SetTarget(target) => {
                 self.targets.retain(|t| t.id != target.id);
                 self.targets.push(target);

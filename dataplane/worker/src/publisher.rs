@@ -15,7 +15,7 @@ use dataplane_cpu::NoMemory;
 use dataplane_engine::{Counters, Engine, Event, Inputs, Settings, Tables};
 use dataplane_flow::{CLUSTERS_MAX, Instant, TARGETS_MAX, TargetId};
 use dataplane_message::{
-    AlarmKind, Boot, MacPlan, Plan, PortCounts, Step, TargetPlan, ToControl, ToDataPath, VERSION,
+    AlarmKind, Boot, Conditions, MacPlan, Plan, PortCounts, Step, TargetPlan, ToControl, ToDataPath, VERSION,
 };
 use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, lldp};
@@ -58,6 +58,8 @@ pub struct Publisher {
     started: Instant,
     plan: Plan,
     epoch: u64,
+    /// What control has decided beside the plan.
+    conditions: Conditions,
     /// The plan's number that control has not been told of yet, and the count of tables handed out with
     /// those that were made of it.
     unacknowledged: Option<(u64, Option<u64>)>,
@@ -113,6 +115,7 @@ impl Publisher {
             started: now,
             plan: Plan::default(),
             epoch: 0,
+            conditions: Conditions::default(),
             unacknowledged: None,
             tables: Arc::new(Tables::empty()),
             rebuild_at: None,
@@ -153,10 +156,16 @@ impl Publisher {
                     boot_id: self.boot_id,
                     epoch: self.epoch,
                     plan: Box::new(self.plan.clone()),
+                    conditions: Box::new(self.conditions.clone()),
                     report,
                 });
             }
             ToDataPath::Apply { epoch, steps } => self.apply(epoch, steps, now),
+            ToDataPath::Conditions(conditions) => {
+                self.conditions = *conditions;
+                self.rebuild_at = Some(now);
+                self.publish(now);
+            }
             ToDataPath::ListFlows { query, filter } => self.ask(query, &filter),
             ToDataPath::AcceptMac { target, mac } => self.accept_mac(target, mac, now),
             ToDataPath::Inject { port, frame } => self.inject(port, &frame),

@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use dataplane_engine::{Counters, Engine, Inputs, Settings, Tables};
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
-    Admin, Chooser, ClusterPlan, Fail, MacPlan, Member, Plan, PortPlan, PortRole, ServicePlan, Stp,
-    TargetPlan, Timeouts, UdpMode,
+    Admin, Chooser, ClusterMode, ClusterPlan, DeadFlows, Fail, MacPlan, Member, Plan, PortPlan, PortRole,
+    ServicePlan, Stp, TargetPlan, Timeouts, UdpMode,
 };
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
@@ -259,7 +259,8 @@ fn plan() -> Plan {
         stp: Stp::Forward,
         storm_pps: 0,
     };
-    let members: Vec<Member> = (0..SERVERS).map(|n| Member { target: TargetId(n), weight: 1 }).collect();
+    let members: Vec<Member> =
+        (0..SERVERS).map(|n| Member { target: TargetId(n), weight: 1, backup: false }).collect();
     Plan {
         choice_key: [1, 2],
         ports: (0..=SERVERS as u8)
@@ -272,6 +273,7 @@ fn plan() -> Plan {
                 port: PortId(n as u8 + 1),
                 mac: MacPlan::Fixed(server_mac(n)),
                 admin: Admin::Enabled,
+                connections_max: 0,
             })
             .collect(),
         clusters: vec![ClusterPlan {
@@ -280,6 +282,10 @@ fn plan() -> Plan {
             vlan: VlanId(1),
             vip: VIP.into(),
             vmac: VMAC,
+            mode: ClusterMode::LoadSharing,
+            dead_tcp: DeadFlows::Reset,
+            dead_other: DeadFlows::Move,
+            probe: Ipv4Addr::new(192, 0, 0, 8).into(),
             fail: Fail::Closed,
             withdraw: false,
             timeouts: Timeouts::default(),

@@ -5,6 +5,7 @@ use crate::config::Server;
 use crate::mistake::Mistake;
 use crate::raw::{RawRouter, RawServer};
 use crate::reader::{Field, Findings};
+use dataplane_flow::RouterId;
 use dataplane_flow::TARGETS_MAX;
 use dataplane_message::{Admin, MacPlan, PortRole, RouterPlan};
 use dataplane_port::{PortId, VlanId};
@@ -115,7 +116,15 @@ fn router(name: String, raw: RawRouter, facts: &mut Facts, findings: &mut Findin
             Some(Some(mac))
         }
     };
-    Some(RouterPlan { name, port: PortId(port? as u8), vlan: vlan?, address: address?, mac: mac? })
+    // Numbered where the plan is made.
+    Some(RouterPlan {
+        id: RouterId(0),
+        name,
+        port: PortId(port? as u8),
+        vlan: vlan?,
+        address: address?,
+        mac: mac?,
+    })
 }
 
 /// The place of the port that a host names.

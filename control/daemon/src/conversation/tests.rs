@@ -84,6 +84,7 @@ impl Talk {
             boot_id: 1,
             epoch,
             plan: Box::new(plan),
+            conditions: Box::default(),
             report: Box::default(),
         };
         let c = &mut self.conversation;
@@ -99,9 +100,10 @@ impl Talk {
             "refused" => c.handle_message(ToControl::Refused { epoch: 1, reason: "no".into() }, now),
             "refused another" => c.handle_message(ToControl::Refused { epoch: 9, reason: "no".into() }, now),
             "report" => c.handle_message(ToControl::Report(Box::default()), now),
+            "signs" => c.handle_message(ToControl::Signs(Box::default()), now),
             "flows" => c.handle_message(ToControl::Flows { query: 3, rows: vec![], last: true }, now),
             "punt" => {
-                let port = dataplane_port::PortId(0);
+                let port = PortId(0);
                 c.handle_message(ToControl::Punt { port, frame: vec![] }, now);
             }
             "config, the same" => c.handle_config(Arc::new((*first).clone()), now),
@@ -125,6 +127,7 @@ impl Talk {
                 ToDataPath::ListFlows { query, .. } => format!("list {query}"),
                 ToDataPath::AcceptMac { mac, .. } => format!("accept {mac}"),
                 ToDataPath::Inject { .. } => "inject".into(),
+                ToDataPath::Conditions(conditions) => format!("conditions {}", conditions.serial),
             });
         }
         while let Some(event) = self.conversation.poll_event() {
@@ -135,7 +138,10 @@ impl Talk {
                 Event::Close(CloseReason::Unwelcome) => "close, unwelcome!".into(),
                 Event::Settled { epoch, steps, .. } => format!("settled {epoch} ({} steps)!", steps.len()),
                 Event::Refused { epoch, reason } => format!("refused {epoch} {reason}!"),
+                Event::Adopted { running, .. } => format!("adopted {running}!"),
                 Event::Report(_) => "report!".into(),
+                Event::Signs(_) => "signs!".into(),
+                Event::Punt { .. } => "punt!".into(),
                 Event::Flows { query, .. } => format!("flows {query}!"),
             });
         }
@@ -153,9 +159,9 @@ const TABLE: &[(&str, [(In, &str); 5])] = {
         ("disconnected",        [(O, ""), (O, ""), (O, ""), (O, ""), (O, "")]),
         ("deadline",            [(C, "connect!"), (C, ""), (O, "close, silent!"), (O, "close, silent!"), (O, "close, silent!")]),
         ("early",               [(C, "connect!"), (C, ""), (G, ""), (A, ""), (S, "")]),
-        ("snapshot of nothing", [(O, ""), (C, ""), (A, "apply 1 (4 steps), report!"), (A, "apply 1 (4 steps), report!"), (A, "apply 1 (4 steps), report!")]),
-        ("snapshot, the same",  [(O, ""), (C, ""), (S, "settled 4 (0 steps)!, report!"), (S, "settled 4 (0 steps)!, report!"), (S, "settled 4 (0 steps)!, report!")]),
-        ("snapshot, another",   [(O, ""), (C, ""), (A, "apply 5 (1 steps), report!"), (A, "apply 5 (1 steps), report!"), (A, "apply 5 (1 steps), report!")]),
+        ("snapshot of nothing", [(O, ""), (C, ""), (A, "apply 1 (4 steps), adopted false!, report!"), (A, "apply 1 (4 steps), adopted false!, report!"), (A, "apply 1 (4 steps), adopted false!, report!")]),
+        ("snapshot, the same",  [(O, ""), (C, ""), (S, "adopted true!, settled 4 (0 steps)!, report!"), (S, "adopted true!, settled 4 (0 steps)!, report!"), (S, "adopted true!, settled 4 (0 steps)!, report!")]),
+        ("snapshot, another",   [(O, ""), (C, ""), (A, "apply 5 (1 steps), adopted true!, report!"), (A, "apply 5 (1 steps), adopted true!, report!"), (A, "apply 5 (1 steps), adopted true!, report!")]),
         ("snapshot, version 9", [(O, ""), (C, ""), (O, "close, version 9!"), (O, "close, version 9!"), (O, "close, version 9!")]),
         ("ack",                 [(O, ""), (C, ""), (G, ""), (S, "settled 1 (4 steps)!"), (S, "")]),
         ("ack of another",      [(O, ""), (C, ""), (G, ""), (A, ""), (S, "")]),
@@ -163,7 +169,8 @@ const TABLE: &[(&str, [(In, &str); 5])] = {
         ("refused another",     [(O, ""), (C, ""), (O, "refused 9 no!, close, unwelcome!"), (A, ""), (S, "")]),
         ("report",              [(O, ""), (C, ""), (G, ""), (A, "report!"), (S, "report!")]),
         ("flows",               [(O, ""), (C, ""), (G, "flows 3!"), (A, "flows 3!"), (S, "flows 3!")]),
-        ("punt",                [(O, ""), (C, ""), (G, ""), (A, ""), (S, "")]),
+        ("signs",               [(O, ""), (C, ""), (G, ""), (A, "signs!"), (S, "signs!")]),
+        ("punt",                [(O, ""), (C, ""), (G, ""), (A, "punt!"), (S, "punt!")]),
         ("config, the same",    [(O, ""), (C, ""), (G, ""), (A, ""), (S, "settled 1 (0 steps)!")]),
         ("config, another",     [(O, ""), (C, ""), (G, ""), (A, ""), (A, "apply 2 (1 steps)")]),
     ]
@@ -228,7 +235,7 @@ fn a_refused_configuration_yields_to_the_last_one_that_worked() {
     talk.give("disconnected");
     talk.give("deadline");
     talk.give("connected");
-    assert_eq!(talk.give("snapshot of nothing"), "apply 1 (4 steps), report!");
+    assert_eq!(talk.give("snapshot of nothing"), "apply 1 (4 steps), adopted false!, report!");
     talk.give("ack");
     let plan = &talk.conversation.in_force().expect("in force").plan;
     assert_eq!(plan, &talk.first.plan(None));
@@ -254,10 +261,11 @@ fn a_data_path_that_starts_anew_gets_the_numbers_of_before() {
         boot_id: 1,
         epoch: 3,
         plan: Box::new(plan.clone()),
+        conditions: Box::default(),
         report: Box::default(),
     };
     talk.conversation.handle_message(adopted, talk.now);
-    assert_eq!(talk.said(), "settled 3 (0 steps)!, report!");
+    assert_eq!(talk.said(), "adopted true!, settled 3 (0 steps)!, report!");
     talk.give("disconnected");
     talk.give("deadline");
     talk.give("connected");
@@ -266,6 +274,7 @@ fn a_data_path_that_starts_anew_gets_the_numbers_of_before() {
         boot_id: 2,
         epoch: 0,
         plan: Box::default(),
+        conditions: Box::default(),
         report: Box::default(),
     };
     talk.conversation.handle_message(nothing, talk.now);

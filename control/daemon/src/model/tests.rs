@@ -69,6 +69,8 @@ fn report(seconds: u64) -> Box<Report> {
             ],
             ..ClusterCounts::default()
         }],
+        members: Vec::new(),
+        routers: Vec::new(),
         workers: vec![WorkerReport {
             id: 0,
             frames: 80 * seconds,

@@ -129,7 +129,14 @@ impl Peer {
 
 pub(crate) fn snapshot(version: u16, epoch: u64, plan: &Plan) -> ToControl {
     let report = Box::new(report(plan, 0));
-    ToControl::Snapshot { version, boot_id: 1, epoch, plan: Box::new(plan.clone()), report }
+    ToControl::Snapshot {
+        version,
+        boot_id: 1,
+        epoch,
+        plan: Box::new(plan.clone()),
+        conditions: Box::default(),
+        report,
+    }
 }
 
 /// A report in which every server is up and has had `flows` flows.

@@ -353,6 +353,7 @@ fn compile(chooser: Chooser, key: [u64; 2], takers: &[Candidate]) -> Balancer {
         Chooser::LeastConnections => Compiled::LeastConnections(LeastConnections::new(takers)),
         Chooser::SourceAffinity => Compiled::SourceAffinity,
         Chooser::Maglev => Compiled::Maglev,
+        Chooser::Dynamic | Chooser::TwoChoices => Compiled::RoundRobin(RoundRobin::new(takers, true)),
     };
     Balancer::new(compiled, Maglev::new(&keyed))
 }

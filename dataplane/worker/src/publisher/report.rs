@@ -35,6 +35,8 @@ impl Publisher {
                         .collect(),
                 })
                 .collect(),
+            members: Vec::new(),
+            routers: Vec::new(),
             workers: self.counters.iter().enumerate().map(|(id, c)| worker(id as u8, c)).collect(),
             drops: DropReason::ALL
                 .iter()

@@ -1,6 +1,7 @@
 //! ARP and Neighbour Discovery: FS-1 to FS-3, A1 to A4.
 
 use crate::rig::*;
+use dataplane_flow::RouterId;
 use dataplane_flow::TargetId;
 use dataplane_message::{AlarmKind, Chooser, MacPlan, RouterPlan, ToDataPath};
 use dataplane_port::PortId;
@@ -179,8 +180,14 @@ fn fs_4_a_server_that_asks_for_another_clusters_vip_is_answered() {
 #[test]
 fn a2_a3_a4_claims_and_malformed_arp_are_dropped_with_an_alarm() {
     let mut claimed = plan(Chooser::RoundRobin);
-    claimed.routers =
-        vec![RouterPlan { name: "r1".into(), port: R1, vlan: VLAN, address: ROUTER_IP.into(), mac: None }];
+    claimed.routers = vec![RouterPlan {
+        id: RouterId(0),
+        name: "r1".into(),
+        port: R1,
+        vlan: VLAN,
+        address: ROUTER_IP.into(),
+        mac: None,
+    }];
     let mut rig = Rig::new(claimed);
     rig.wait_ms(5000);
     rig.drain();
@@ -313,8 +320,14 @@ fn fs_1_a_servers_mac_is_learned_from_its_answer_and_another_is_an_alarm() {
 #[test]
 fn a3_a_server_port_cannot_answer_in_a_routers_name() {
     let mut plan = plan(Chooser::RoundRobin);
-    plan.routers =
-        vec![RouterPlan { name: "r1".into(), port: R1, vlan: VLAN, address: ROUTER_IP.into(), mac: None }];
+    plan.routers = vec![RouterPlan {
+        id: RouterId(0),
+        name: "r1".into(),
+        port: R1,
+        vlan: VLAN,
+        address: ROUTER_IP.into(),
+        mac: None,
+    }];
     let mut rig = Rig::new(plan);
     rig.send(S[0], &asks(server(0), ROUTER_IP));
     let stranger = MacAddr([2, 6, 6, 6, 6, 6]);

@@ -2,9 +2,9 @@
 
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
-    Admin, Boot, Chooser, ClusterPlan, Device, Fail, FlowFilter, FlowRow, MacPlan, Member, Mode, Plan,
-    PortBoot, PortPlan, PortRole, Report, ServicePlan, Stp, TargetPlan, Timeouts, ToControl, ToDataPath,
-    UdpMode, VERSION,
+    Admin, Boot, Chooser, ClusterMode, ClusterPlan, DeadFlows, Device, Fail, FlowFilter, FlowRow, MacPlan,
+    Member, Mode, Plan, PortBoot, PortPlan, PortRole, Report, ServicePlan, Stp, TargetPlan, Timeouts,
+    ToControl, ToDataPath, UdpMode, VERSION,
 };
 use dataplane_port::memory::{MemoryPorts, Wire};
 use dataplane_port::{PortId, VlanId, WorkerId};
@@ -31,7 +31,7 @@ pub(crate) fn server_mac(n: usize) -> MacAddr {
 }
 
 pub(crate) fn member(n: u16, weight: u16) -> Member {
-    Member { target: TargetId(n), weight }
+    Member { target: TargetId(n), weight, backup: false }
 }
 
 pub(crate) fn service(chooser: Chooser, members: &[Member]) -> ServicePlan {
@@ -60,6 +60,10 @@ pub(crate) fn cluster(
         vlan: VLAN,
         vip,
         vmac,
+        mode: ClusterMode::LoadSharing,
+        dead_tcp: DeadFlows::Reset,
+        dead_other: DeadFlows::Move,
+        probe: Ipv4Addr::new(192, 0, 0, 8).into(),
         fail: Fail::Closed,
         withdraw: false,
         timeouts: Timeouts::default(),
@@ -92,6 +96,7 @@ pub(crate) fn plan(chooser: Chooser) -> Plan {
                 port: S[usize::from(n)],
                 mac: MacPlan::Fixed(server_mac(usize::from(n))),
                 admin: Admin::Enabled,
+                connections_max: 0,
             })
             .collect(),
         clusters: vec![cluster(

@@ -1,10 +1,11 @@
 //! The product behind its in-memory back end, and the same switch as the model has it.
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 
-use dataplane_flow::{ClusterId, Instant, TargetId};
+use dataplane_flow::{ClusterId, Instant, RouterId, TargetId};
 use dataplane_message::{
-    Admin, Boot, BridgePlan, Chooser, ClusterPlan, Device, Fail, MacPlan, Member, Mode, Plan, PortBoot,
-    PortPlan, PortRole, RouterPlan, ServicePlan, Stp, TargetPlan, Timeouts, ToDataPath, UdpMode, VERSION,
+    Admin, Boot, BridgePlan, Chooser, ClusterMode, ClusterPlan, DeadFlows, Device, Fail, MacPlan, Member,
+    Mode, Plan, PortBoot, PortPlan, PortRole, RouterPlan, ServicePlan, Stp, TargetPlan, Timeouts, ToDataPath,
+    UdpMode, VERSION,
 };
 use dataplane_port::memory::{MemoryPorts, Wire};
 use dataplane_port::{DropReason, PortId, VlanId, WorkerId};
@@ -70,6 +71,7 @@ pub fn plan(table: &Table, chooser: Chooser) -> Plan {
         port: PortId(server.port as u8),
         mac: MacPlan::Fixed(MacAddr(server.mac)),
         admin: Admin::Enabled,
+        connections_max: 0,
     };
     let cluster = |(id, cluster): (usize, &Cluster)| {
         let servers: Vec<TargetId> = cluster.servers.iter().map(|s| TargetId(*s as u16)).collect();
@@ -79,6 +81,10 @@ pub fn plan(table: &Table, chooser: Chooser) -> Plan {
             vlan: VlanId(cluster.vlan),
             vip: cluster.vip,
             vmac: MacAddr(cluster.vmac),
+            mode: ClusterMode::LoadSharing,
+            dead_tcp: DeadFlows::Reset,
+            dead_other: DeadFlows::Move,
+            probe: Ipv4Addr::new(192, 0, 0, 8).into(),
             fail: Fail::Closed,
             withdraw: false,
             timeouts: Timeouts::default(),
@@ -92,11 +98,15 @@ pub fn plan(table: &Table, chooser: Chooser) -> Plan {
                 chooser,
                 affinity: None,
                 quic: false,
-                members: servers.into_iter().map(|target| Member { target, weight: 100 }).collect(),
+                members: servers
+                    .into_iter()
+                    .map(|target| Member { target, weight: 100, backup: false })
+                    .collect(),
             }],
         }
     };
     let router = |(n, (vlan, address)): (usize, &(u16, IpAddr))| RouterPlan {
+        id: RouterId(n as u16),
         name: format!("r{n}"),
         port: PortId(OUTSIDE as u8),
         vlan: VlanId(*vlan),
@@ -104,6 +114,7 @@ pub fn plan(table: &Table, chooser: Chooser) -> Plan {
         mac: None,
     };
     Plan {
+        pools: Vec::new(),
         choice_key: [1, 2],
         bridge: BridgePlan::default(),
         ports: table.ports.iter().enumerate().map(port).collect(),
