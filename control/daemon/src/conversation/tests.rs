@@ -155,7 +155,7 @@ impl Talk {
 const TABLE: &[(&str, [(In, &str); 5])] = {
     use In::{Applying as A, Connecting as C, Greeting as G, Offline as O, Settled as S};
     &[
-        ("connected",           [(O, ""), (G, "hello 1 7"), (G, ""), (A, ""), (S, "")]),
+        ("connected",           [(O, ""), (G, "hello 2 7"), (G, ""), (A, ""), (S, "")]),
         ("disconnected",        [(O, ""), (O, ""), (O, ""), (O, ""), (O, "")]),
         ("deadline",            [(C, "connect!"), (C, ""), (O, "close, silent!"), (O, "close, silent!"), (O, "close, silent!")]),
         ("early",               [(C, "connect!"), (C, ""), (G, ""), (A, ""), (S, "")]),
@@ -301,7 +301,7 @@ fn what_was_not_sent_before_the_connection_broke_is_not_sent_after_it() {
     talk.conversation.list_flows(FlowFilter::default());
     talk.give("disconnected");
     talk.give("deadline");
-    assert_eq!(talk.give("connected"), "hello 1 7");
+    assert_eq!(talk.give("connected"), "hello 2 7");
 }
 
 #[test]
