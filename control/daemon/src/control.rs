@@ -2,7 +2,7 @@
 
 use crate::clients::{Asked, Clients};
 use crate::conversation::{CloseReason, Conversation, Event};
-use crate::files::{Role, remove_pid, replace, take_role};
+use crate::files::{Role, replace, take_role};
 use crate::link::{Link, LinkError, SOCKET as DATA_PATH_SOCKET};
 use crate::load::{self, LoadError, Loaded};
 use crate::model::{self, Model};
@@ -45,6 +45,8 @@ pub struct ControlOptions {
     pub config: PathBuf,
     /// The directory of sockets and locks.
     pub runtime_dir: PathBuf,
+    /// The directory of what outlives a restart of the machine: roles, the operator's orders.
+    pub state_dir: PathBuf,
 }
 
 /// Why a control process does not start, or ends.
@@ -81,7 +83,6 @@ pub fn control(options: &ControlOptions, orders: &mut dyn Orders) -> Result<(), 
     loop {
         control.deadlines();
         if control.wait(orders)? {
-            remove_pid(&options.runtime_dir, ROLE);
             return Ok(());
         }
     }

@@ -3,13 +3,21 @@
 use ffi_linux::LockFile;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One role in a directory (`run`, `control`), held by one process: a lock, and a file with the
 /// process's number beside it for people and scripts.
 #[derive(Debug)]
 pub(crate) struct Role {
+    pid: PathBuf,
     _lock: LockFile,
+}
+
+impl Drop for Role {
+    /// The number goes before the lock: the next process writes its own after it has the lock.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.pid);
+    }
 }
 
 /// Takes a role; the number of the process that has it, if it is known, where there is one.
@@ -18,7 +26,7 @@ pub(crate) fn take_role(runtime_dir: &Path, role: &str) -> io::Result<Result<Rol
         return Ok(Err(pid(runtime_dir, role)));
     };
     write_pid(runtime_dir, role, std::process::id());
-    Ok(Ok(Role { _lock: lock }))
+    Ok(Ok(Role { pid: runtime_dir.join(format!("{role}.pid")), _lock: lock }))
 }
 
 /// Whether some process has a role.
@@ -89,8 +97,8 @@ mod tests {
         assert!(is_taken(&folder, "x").unwrap());
         drop(ours);
         wait_free(&folder, "x").unwrap();
+        assert_eq!(pid(&folder, "x"), None);
         assert!(take_role(&folder, "x").unwrap().is_ok());
-        remove_pid(&folder, "x");
         assert_eq!(pid(&folder, "x"), None);
         replace(&folder.join("y"), b"1").unwrap();
         replace(&folder.join("y"), b"2").unwrap();

@@ -71,6 +71,15 @@ struct Place {
     /// The directory of sockets and locks
     #[arg(long, value_name = "DIR", default_value = "/run/flowswitch")]
     runtime_dir: PathBuf,
+    /// The directory of what outlives a restart: roles, drains, weights [default: the runtime directory]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| self.runtime_dir.clone())
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -99,7 +108,11 @@ fn main() -> ExitCode {
             ExitCode::from(checked.exit_code())
         }
         Command::Control { place } => {
-            let options = ControlOptions { config: place.config, runtime_dir: place.runtime_dir };
+            let options = ControlOptions {
+                state_dir: place.state_dir(),
+                config: place.config,
+                runtime_dir: place.runtime_dir,
+            };
             let mut signals = match Signals::take() {
                 Ok(signals) => signals,
                 Err(error) => return fail(&format!("cannot take signals: {error}")),
@@ -116,8 +129,13 @@ fn main() -> ExitCode {
         }
         Command::Run { place, data_path } => {
             let control = std::env::current_exe().unwrap_or_else(|_| "flowswitchd".into());
-            let options =
-                RunOptions { config: place.config, runtime_dir: place.runtime_dir, data_path, control };
+            let options = RunOptions {
+                state_dir: place.state_dir(),
+                config: place.config,
+                runtime_dir: place.runtime_dir,
+                data_path,
+                control,
+            };
             let mut signals = match Signals::take() {
                 Ok(signals) => signals,
                 Err(error) => return fail(&format!("cannot take signals: {error}")),

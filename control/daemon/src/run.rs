@@ -30,6 +30,8 @@ pub struct RunOptions {
     pub config: PathBuf,
     /// The directory of sockets and locks.
     pub runtime_dir: PathBuf,
+    /// The directory of what outlives a restart of the machine.
+    pub state_dir: PathBuf,
     /// The data path's program, where it is not beside ours.
     pub data_path: Option<PathBuf>,
     /// Our own program, which also is the control core's.
@@ -253,18 +255,25 @@ impl Run<'_> {
 
     fn start(&mut self, child: Child) {
         let runtime_dir = &self.options.runtime_dir;
-        let words = |words: [&dyn AsRef<std::ffi::OsStr>; 4]| -> Vec<OsString> {
+        let words = |words: &[&dyn AsRef<std::ffi::OsStr>]| -> Vec<OsString> {
             words.iter().map(|word| word.as_ref().to_owned()).collect()
         };
         let started = match child {
             Child::DataPath => {
                 let boot = runtime_dir.join(BOOT);
-                let arguments = words([&"--boot", &boot, &"--runtime-dir", runtime_dir]);
+                let arguments = words(&[&"--boot", &boot, &"--runtime-dir", runtime_dir]);
                 children::start(&self.data_path, &arguments, &[])
             }
             Child::Control => {
-                let mut arguments = vec![OsString::from("control")];
-                arguments.extend(words([&"--config", &self.options.config, &"--runtime-dir", runtime_dir]));
+                let arguments = words(&[
+                    &"control",
+                    &"--config",
+                    &self.options.config,
+                    &"--runtime-dir",
+                    runtime_dir,
+                    &"--state-dir",
+                    &self.options.state_dir,
+                ]);
                 let notify = (notify::VARIABLE, runtime_dir.join(NOTIFY).into_os_string());
                 children::start(&self.options.control, &arguments, &[notify])
             }
@@ -319,7 +328,7 @@ impl Run<'_> {
     /// Leaves nothing behind that speaks of processes.
     fn tidy(&self) {
         let runtime_dir = &self.options.runtime_dir;
-        for role in [RUN, CONTROL, DATA_PATH] {
+        for role in [CONTROL, DATA_PATH] {
             remove_pid(runtime_dir, role);
         }
         let _ = fs::remove_file(runtime_dir.join(NOTIFY));

@@ -72,7 +72,11 @@ impl Lab {
     }
 
     fn options(&self) -> ControlOptions {
-        ControlOptions { config: self.folder.join("switch.toml"), runtime_dir: self.folder.clone() }
+        ControlOptions {
+            config: self.folder.join("switch.toml"),
+            runtime_dir: self.folder.clone(),
+            state_dir: self.folder.clone(),
+        }
     }
 
     fn start(&mut self) {
