@@ -455,6 +455,7 @@ fn alarm_name(kind: AlarmKind) -> &'static str {
         AlarmKind::ForeignVmac => "foreign-vmac",
         AlarmKind::RouterClaimed => "router-claimed",
         AlarmKind::ServerMacChanged => "server-mac-changed",
+        AlarmKind::ServerWrongMac => "server-wrong-mac",
         AlarmKind::Flapping => "flapping",
         AlarmKind::PortTaken => "port-taken",
     }

@@ -244,6 +244,9 @@ pub enum AlarmKind {
     RouterClaimed,
     /// A learned server's MAC would change.
     ServerMacChanged,
+    /// A server tells another MAC than its own, or something on a server's port that is not that server
+    /// speaks for the VIP.
+    ServerWrongMac,
     /// An address moves between ports more than 5 times a second; frozen for 10 s.
     Flapping,
     /// Two servers opened the same connection (FS-25).

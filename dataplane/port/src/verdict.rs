@@ -78,6 +78,8 @@ reasons! {
     PuntReason {
         /// A link-layer neighbour announces itself (LLDP).
         Lldp => "lldp",
+        /// An answer to a probe of the control core (FS-13, FS-30).
+        Probe => "probe",
     }
 }
 

@@ -309,6 +309,7 @@ impl Publisher {
         self.tables = Arc::new(Tables::build(&Inputs {
             plan: &self.plan,
             epoch: self.epoch,
+            conditions: &self.conditions,
             up,
             server_macs: &|id| macs.get(&id).copied(),
             port_macs: &port_macs,

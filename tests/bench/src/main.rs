@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 use dataplane_engine::{Counters, Engine, Inputs, Settings, Tables};
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
-    Admin, Chooser, ClusterMode, ClusterPlan, DeadFlows, Fail, MacPlan, Member, Plan, PortPlan, PortRole,
-    ServicePlan, Stp, TargetPlan, Timeouts, UdpMode,
+    Admin, Chooser, ClusterMode, ClusterPlan, Conditions, DeadFlows, Fail, MacPlan, Member, Plan, PortPlan,
+    PortRole, ServicePlan, Stp, TargetPlan, Timeouts, UdpMode,
 };
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
@@ -93,6 +93,7 @@ impl Bench {
         let tables = Tables::build(&Inputs {
             plan: &plan,
             epoch: 1,
+            conditions: &Conditions::default(),
             up: plan.ports.iter().map(|p| p.id).collect::<PortSet>(),
             server_macs: &|_| None,
             port_macs: &[],

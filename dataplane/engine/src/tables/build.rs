@@ -10,7 +10,8 @@ use dataplane_balance::{
 };
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, HashKey, STATES, State, TARGETS_MAX, TargetId, fold};
 use dataplane_message::{
-    Admin, Chooser, ClusterPlan, Fail, MacPlan, Plan, PortRole, ServicePlan, Stp, Timeouts, UdpMode,
+    Admin, Chooser, ClusterPlan, Conditions, Fail, MacPlan, Plan, PortRole, ServicePlan, Stp, Timeouts,
+    UdpMode,
 };
 use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId};
 use dataplane_wire::MacAddr;
@@ -31,6 +32,8 @@ pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// Its number.
     pub epoch: u64,
+    /// What control has decided beside it.
+    pub conditions: &'a Conditions,
     /// Ports whose link is up.
     pub up: PortSet,
     /// The MAC of each server, where it was learned.
@@ -49,6 +52,7 @@ impl Tables {
         Self::build(&Inputs {
             plan: &Plan::default(),
             epoch: 0,
+            conditions: &Conditions::default(),
             up: PortSet::EMPTY,
             server_macs: &|_| None,
             port_macs: &[],
