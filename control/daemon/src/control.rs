@@ -1,5 +1,7 @@
 //! `flowswitchd control`: the shell around the conversation and the model. One thread, one `poll`.
 
+mod care;
+
 use crate::clients::{Asked, Clients};
 use crate::conversation::{CloseReason, Conversation, Event};
 use crate::files::{Role, replace, take_role};
@@ -9,6 +11,7 @@ use crate::model::{self, Model};
 use crate::orders::{Order, Orders};
 use crate::wall::rfc3339;
 use crate::{notify, steps};
+use care::Keeping;
 use control_config::{Config, FileError, Finding, counted};
 use control_show::{
     Accepted, Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Refusal, RefusalKind, Reloaded, Request,
@@ -93,6 +96,7 @@ struct Control<'a> {
     clock: std::time::Instant,
     conversation: Conversation,
     model: Model,
+    keeping: Keeping,
     link: Option<Link>,
     clients: Clients,
     /// Lists of flows that are being gathered, by the number of the question.
@@ -139,6 +143,7 @@ impl<'a> Control<'a> {
             clock: std::time::Instant::now(),
             conversation: Conversation::new(unix_ms, Arc::clone(&loaded.config), Instant::default()),
             model: Model::default(),
+            keeping: Keeping::start(&options.state_dir),
             link: None,
             clients,
             lists: HashMap::new(),
@@ -205,6 +210,7 @@ impl<'a> Control<'a> {
     fn timeout(&self) -> PollTimeout {
         let deadlines = [
             self.conversation.next_deadline(),
+            self.keeping.next_deadline(),
             self.clients.next_deadline(),
             self.lists.values().map(|list| list.until).min(),
         ];
@@ -221,6 +227,7 @@ impl<'a> Control<'a> {
     fn deadlines(&mut self) {
         let now = self.now();
         self.conversation.handle_deadline(now);
+        self.care_deadline(now);
         let late: Vec<u32> =
             self.lists.iter().filter(|(_, list)| list.until <= now).map(|(query, _)| *query).collect();
         for query in late {
@@ -241,8 +248,11 @@ impl<'a> Control<'a> {
                     self.lost(&error);
                 }
             }
-            let Some(event) = self.conversation.poll_event() else { return };
-            self.handle(event);
+            if let Some(event) = self.conversation.poll_event() {
+                self.handle(event);
+            } else if !self.follow_care(self.now()) {
+                return;
+            }
         }
     }
 
@@ -271,9 +281,21 @@ impl<'a> Control<'a> {
             }
             Event::Report(report) => {
                 let boot_id = self.conversation.in_force().map_or(0, |in_force| in_force.boot_id);
+                self.keeping.care.handle_report(&report, self.now());
                 self.model.handle_report(boot_id, report, self.now(), unix_ms());
             }
-            Event::Adopted { .. } | Event::Signs(_) | Event::Punt { .. } => {}
+            Event::Adopted { boot_id, running, conditions } => {
+                let now = self.now();
+                self.keeping.care.handle_adopted(boot_id, running, *conditions, now);
+            }
+            Event::Signs(signs) => {
+                let now = self.now();
+                self.keeping.care.handle_signs(&signs, now);
+            }
+            Event::Punt { port, frame } => {
+                let now = self.now();
+                self.keeping.care.handle_punt(port, &frame, now);
+            }
             Event::Flows { query, rows, last } => self.list(query, rows, last),
         }
     }
@@ -338,6 +360,7 @@ impl<'a> Control<'a> {
         for change in &changes {
             tracing::debug!("plan {epoch}: {change}");
         }
+        self.care_for_plan(self.now());
         let config = self.conversation.wanted();
         if Arc::ptr_eq(config, &self.loaded.config) {
             self.plan_note = None;

@@ -15,6 +15,7 @@ mod notify;
 pub mod orders;
 mod preflight;
 pub mod run;
+mod state;
 mod steps;
 pub mod supervisor;
 mod wall;
