@@ -31,8 +31,11 @@ impl Lab {
 
     fn started(name: &str) -> Self {
         let mut lab = Self::new(name);
-        let options =
-            ControlOptions { config: lab.folder.join("switch.toml"), runtime_dir: lab.folder.clone() };
+        let options = ControlOptions {
+            config: lab.folder.join("switch.toml"),
+            runtime_dir: lab.folder.clone(),
+            state_dir: lab.folder.clone(),
+        };
         let (commander, mut orders) = wired().unwrap();
         let thread = std::thread::spawn(move || control(&options, &mut orders).unwrap());
         lab.running = Some((commander, thread));

@@ -79,7 +79,7 @@ fn without_a_word_each_server_is_asked_by_arp_each_second() {
     let (_, plan, settings) = good(SERVERS, "");
     let cluster = &settings.clusters[0];
     let arp = Check { kind: Kind::Neighbour, interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
-    assert_eq!(cluster.checks, [arp.clone()]);
+    assert_eq!(cluster.checks, core::slice::from_ref(&arp));
     assert_eq!((cluster.dead_after_ms, cluster.slow_start_ms), (3000, 0));
     assert!(cluster.services[0].passive && cluster.services[0].quorum == 0);
     let plan = &plan.clusters[0];
