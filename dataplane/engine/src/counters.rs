@@ -4,7 +4,7 @@
 //! may read. Counters only rise, but for the gauges, which are stored.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use dataplane_flow::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 use dataplane_port::DropReason;
 
 /// A number with one writer.
@@ -67,7 +67,23 @@ pub struct ClusterCounters {
     pub services: [Counter; SERVICES_COUNTED],
 }
 
-/// All counters of one worker. Sized at start; 360 KiB.
+/// Counters of one router: one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct RouterCounters {
+    /// Frames to VIPs that came from its MAC.
+    pub in_frames: Counter,
+    /// Their bytes.
+    pub in_bytes: Counter,
+    /// IP frames of servers that left for it, also where they were for another one.
+    pub out_frames: Counter,
+    /// Their bytes.
+    pub out_bytes: Counter,
+    /// Frames that were for it while it was down, and left for another one.
+    pub redirected: Counter,
+}
+
+/// All counters of one worker. Sized at start; 380 KiB.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Counters {
@@ -75,6 +91,7 @@ pub struct Counters {
     drops: Box<[Counter]>,
     targets: Box<[TargetCounters]>,
     clusters: Box<[ClusterCounters]>,
+    routers: Box<[RouterCounters]>,
     /// Frames taken.
     pub frames: Counter,
     /// Bursts with at least one frame.
@@ -109,6 +126,7 @@ impl Default for Counters {
             drops: core::iter::repeat_with(Counter::default).take(DropReason::COUNT).collect(),
             targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
             clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
+            routers: core::iter::repeat_with(RouterCounters::default).take(ROUTERS_MAX).collect(),
             frames: Counter::default(),
             bursts: Counter::default(),
             idle: Counter::default(),
@@ -148,5 +166,11 @@ impl Counters {
     #[inline(always)]
     pub fn cluster(&self, id: ClusterId) -> &ClusterCounters {
         &self.clusters[usize::from(id.0) & (CLUSTERS_MAX - 1)]
+    }
+
+    /// A router's counters.
+    #[inline(always)]
+    pub fn router(&self, id: RouterId) -> &RouterCounters {
+        &self.routers[usize::from(id.0) & (ROUTERS_MAX - 1)]
     }
 }

@@ -8,7 +8,7 @@ use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
 use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
-use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, Shard, Slot, TargetId};
+use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::FlowFilter;
 use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, Verdict, WorkerId};
 use dataplane_wire::protocol;
@@ -64,6 +64,8 @@ pub struct Engine {
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
     gauges_at: Instant,
+    /// The second in which each router went down, for flows that are older (FS-13).
+    pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
 }
 
 impl Engine {
@@ -98,6 +100,7 @@ impl Engine {
             },
             metas: Some(Box::new([Meta::default(); BURST])),
             gauges_at: Instant(0),
+            routers_down: Box::new([0; ROUTERS_MAX]),
         })
     }
 
@@ -116,6 +119,7 @@ impl Engine {
         if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
             self.learner.forget();
         }
+        self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
     }
@@ -177,7 +181,7 @@ impl Engine {
         if !head.handed
             && learns
             && meta.sender == TargetId::NONE
-            && let Some(reason) = self.learn(head.port, meta)
+            && let Some(reason) = self.learn(head, meta)
         {
             return Verdict::Drop(reason);
         }

@@ -21,16 +21,17 @@ mod neighbour;
 mod observe;
 mod outbox;
 mod quic;
+mod redirect;
 mod refuse;
 mod steer;
 mod tables;
 mod tcp;
 
-pub use counters::{ClusterCounters, Counter, Counters, SERVICES_COUNTED, TargetCounters};
+pub use counters::{ClusterCounters, Counter, Counters, RouterCounters, SERVICES_COUNTED, TargetCounters};
 pub use engine::{Engine, Settings};
 pub use limit::Bucket;
 pub use outbox::{Event, OWN_FRAME_MAX, Outbox, OwnFrame, Release};
 pub use tables::{
-    ClusterTable, Inputs, LearnedStation, PortTable, ServiceTable, Station, Stations, Tables, TargetTable,
-    VlanTable, address_words,
+    ClusterTable, Inputs, LearnedStation, Pools, PortTable, RouterTable, ServiceTable, Station, Stations,
+    Tables, TargetTable, VlanTable, address_words,
 };

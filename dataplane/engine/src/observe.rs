@@ -25,7 +25,7 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn observe_settled(
         &mut self,
-        head: &Head<'_>,
+        head: &mut Head<'_>,
         meta: &Meta,
         slot: Option<Slot>,
         now: Instant,
@@ -35,7 +35,7 @@ impl Engine {
         let target = self.shard.settled(slot?, meta.hash)?;
         (quiet && target == meta.sender && !meta.is_group()).then(|| {
             self.count_sender(head, meta);
-            self.bridge_to(head.port, meta, self.isolated(meta), now)
+            self.bridge_on(head, meta, now)
         })
     }
 

@@ -7,7 +7,7 @@ use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{PortRole, UdpMode};
-use dataplane_port::{DropReason, Head, Verdict};
+use dataplane_port::{DropReason, Head, PuntReason, Verdict};
 use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
@@ -51,7 +51,9 @@ impl Engine {
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
         let target = self.shard.settled(slot?, meta.hash)?;
         let alive = self.tables.target(target).is_some_and(|t| t.alive);
-        (quiet && alive && self.learner.knows(head.port, meta)).then(|| self.send_to(target, head, meta))
+        let routers = self.learner.known(head.port, meta).filter(|_| quiet && alive)?;
+        self.count_router(routers, head, meta);
+        Some(self.send_to(target, head, meta))
     }
 
     /// The server that the flow is bound to, if it has an entry that holds.
@@ -176,6 +178,9 @@ impl Engine {
         let error = meta.layers.is_icmp_error();
         if !error && let Err(reason) = self.examine(head, meta, now) {
             return Verdict::Drop(reason);
+        }
+        if self.answers_router_probe(meta, head.port) {
+            return Verdict::Punt(PuntReason::Probe);
         }
         // FS-4: a server that carries the source address would take the packet for its own.
         let source = (meta.way == Way::Between).then_some(meta.sender_cluster);

@@ -1,10 +1,13 @@
 //! What the publisher computes and the workers read: immutable, replaced as a whole.
 
 mod build;
+mod pools;
 mod stations;
 mod vips;
 
 pub use build::{Inputs, LearnedStation};
+pub(crate) use pools::{HopWay, Told};
+pub use pools::{Pools, RouterTable};
 pub use stations::{Station, Stations};
 pub(crate) use vips::Vips;
 
@@ -43,8 +46,8 @@ pub struct Tables {
     pub own_macs: Box<[u64]>,
     /// Drop DHCP server answers and router advertisements from server ports.
     pub guard: bool,
-    /// Addresses that only routers may claim, with their VLANs (A3).
-    pub routers: Box<[(VlanId, IpAddr)]>,
+    /// Routers and pools.
+    pub pools: Pools,
 }
 
 /// A port.
@@ -165,6 +168,8 @@ pub struct ClusterTable {
     pub udp: UdpMode,
     /// With no server up.
     pub fail: Fail,
+    /// The address that probes to its servers come from (FS-30).
+    pub probe: IpAddr,
     /// Some server's MAC is not known yet.
     pub learning: bool,
     /// ARP and ND for the VIP are answered (FS-10a).

@@ -370,6 +370,12 @@ impl Shard {
         (to < all).then_some(to)
     }
 
+    /// The second since start in which the entry was made.
+    pub fn made_at_s(&self, slot: Slot) -> u32 {
+        let (table, index) = self.part(slot);
+        table.cold(index)[3] as u32
+    }
+
     /// Whether a state's entries are in the provisional part.
     pub fn is_provisional(&self, slot: Slot) -> bool {
         slot.0 & PROVISIONAL != 0

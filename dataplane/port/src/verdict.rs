@@ -149,6 +149,9 @@ reasons! {
         AnswerRate => "answer-rate",
         /// ARP claiming a router's address from a server's port (A3).
         RouterClaimed => "router-claimed",
+        /// ARP or ND in the name of a pool's address, kept from servers that are told another router's MAC;
+        /// counted for each port that it is kept from (FS-12).
+        PoolSender => "pool-sender",
         /// DHCP server or router advertisement from a server's port (FS-5).
         Guard => "guard",
         /// Broadcast, multicast and unknown unicast beyond the port's limit (FS-5).

@@ -1,7 +1,7 @@
 //! Turning a plan, and what is known of links and addresses, into tables.
 
 use super::{
-    ClusterTable, PortTable, ServiceTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
+    ClusterTable, Pools, PortTable, ServiceTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
     address_words, prefix_mask,
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -66,6 +66,7 @@ impl Tables {
         let plan = inputs.plan;
         let (vlans, vlan_index) = vlans(plan);
         let targets = targets(inputs);
+        let pools = Pools::build(inputs, &targets);
         let mut cursor = 0;
         let mut clusters = vec![
             ClusterTable::missing();
@@ -82,14 +83,14 @@ impl Tables {
             ports: ports(inputs, &targets),
             vlans,
             vlan_index,
-            stations: Arc::new(stations(inputs, &targets)),
+            stations: Arc::new(stations(inputs, &targets, &pools)),
             vips: Vips::new(&vips),
             timeouts: timeouts(inputs),
             clusters: clusters.into_boxed_slice(),
             targets,
             own_macs: inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect(),
             guard: plan.bridge.guard,
-            routers: plan.routers.iter().map(|r| (r.vlan, r.address)).collect(),
+            pools,
         }
     }
 }
@@ -110,6 +111,7 @@ impl ClusterTable {
             udp: UdpMode::Flow,
             fail: Fail::Closed,
             answers: false,
+            probe: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             learning: false,
             announce_interval_s: 60,
             services: Box::default(),
@@ -193,7 +195,7 @@ fn ports(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Box<[PortTable; PORTS_
     ports
 }
 
-fn stations(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Stations {
+fn stations(inputs: &Inputs<'_>, targets: &[TargetTable], pools: &Pools) -> Stations {
     let plan = inputs.plan;
     let pins = plan.clusters.len() + plan.clusters.iter().map(|c| c.servers.len()).sum::<usize>();
     let mut stations = Stations::new(pins + plan.routers.len() + inputs.learned.len());
@@ -207,10 +209,8 @@ fn stations(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Stations {
             }
         }
     }
-    for router in &plan.routers {
-        if let Some(mac) = router.mac {
-            stations.insert(router.vlan, mac.to_u64(), Station::Router(router.port));
-        }
+    for (id, router) in pools.routers().filter(|(_, r)| r.mac != 0) {
+        stations.insert(router.vlan, router.mac, Station::Router(id, router.port));
     }
     for (vlan, mac, port) in inputs.learned {
         stations.insert(*vlan, mac.to_u64(), Station::Learned(*port));
@@ -291,6 +291,7 @@ fn build_cluster(
             .fold([u64::MAX; 2], |mask, of| [mask[0] & of[0], mask[1] & of[1]]),
         udp: plan.udp,
         fail: plan.fail,
+        probe: plan.probe,
         learning: plan.servers.iter().any(|id| targets.get(id.index()).is_some_and(|t| t.mac == 0)),
         answers: some_up || !plan.withdraw,
         announce_interval_s: plan.announce_interval_s,

@@ -6,5 +6,7 @@ mod fragments;
 mod neighbours;
 mod openers;
 mod plans;
+mod pools;
+mod redirect;
 mod rig;
 mod steering;
