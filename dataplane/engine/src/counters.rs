@@ -3,6 +3,7 @@
 //! One writer: the worker, with a relaxed load and store (one plain `add`, no lock prefix). Anybody
 //! may read. Counters only rise, but for the gauges, which are stored.
 
+use crate::member_counters::{MEMBERS_MAX, MemberCounters};
 use core::sync::atomic::{AtomicU64, Ordering};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 use dataplane_port::DropReason;
@@ -46,6 +47,10 @@ pub struct TargetCounters {
     pub flows_new: Counter,
     /// Gauge: open flows.
     pub flows_open: Counter,
+    /// Frames from it that are no load but show that it lives: ARP, ND, answers to probes (FS-10).
+    pub heard: Counter,
+    /// Resets sent to its clients while it was dead (FS-10).
+    pub resets: Counter,
 }
 
 /// Services of a cluster that are counted on their own; further ones count with the last.
@@ -83,7 +88,7 @@ pub struct RouterCounters {
     pub redirected: Counter,
 }
 
-/// All counters of one worker. Sized at start; 380 KiB.
+/// All counters of one worker. Sized at start; 4 MiB, of which members are 3.5.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Counters {
@@ -92,6 +97,7 @@ pub struct Counters {
     targets: Box<[TargetCounters]>,
     clusters: Box<[ClusterCounters]>,
     routers: Box<[RouterCounters]>,
+    members: Box<[MemberCounters]>,
     /// Frames taken.
     pub frames: Counter,
     /// Bursts with at least one frame.
@@ -127,6 +133,7 @@ impl Default for Counters {
             targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
             clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
             routers: core::iter::repeat_with(RouterCounters::default).take(ROUTERS_MAX).collect(),
+            members: core::iter::repeat_with(MemberCounters::default).take(MEMBERS_MAX).collect(),
             frames: Counter::default(),
             bursts: Counter::default(),
             idle: Counter::default(),
@@ -160,6 +167,11 @@ impl Counters {
     #[inline(always)]
     pub fn target(&self, id: TargetId) -> &TargetCounters {
         &self.targets[id.index() & (TARGETS_MAX - 1)]
+    }
+
+    /// A member's counters, by its place; `None` for one that has none.
+    pub fn member(&self, place: u16) -> Option<&MemberCounters> {
+        self.members.get(usize::from(place))
     }
 
     /// A cluster's counters.

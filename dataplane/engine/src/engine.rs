@@ -10,7 +10,7 @@ use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::FlowFilter;
-use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, PortId, Verdict, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
 
@@ -202,10 +202,20 @@ impl Engine {
             }
             Way::Between => self.between(head, meta, now),
             Way::InboundFragment => self.fragment(head, meta, now),
-            Way::Neighbour => self.neighbour(head, meta, now),
+            Way::Neighbour => {
+                self.hear(head.port, meta.from);
+                self.neighbour(head, meta, now)
+            }
             Way::Bridge => self.bridge(head, meta, now),
             Way::Punt(reason) | Way::PuntUnlearned(reason) => Verdict::Punt(reason),
             Way::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// ARP or ND from a server: it lives (FS-10).
+    fn hear(&self, port: PortId, from: u64) {
+        if let Some(server) = self.tables.ports[port.index() & 31].server(from) {
+            self.counters().target(server).heard.add(1);
         }
     }
 

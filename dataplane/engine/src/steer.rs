@@ -2,12 +2,13 @@
 
 use crate::Engine;
 use crate::classify::{Meta, Way};
+use crate::signs;
 use crate::tables::{ClusterTable, ServiceTable, prefix_mask};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{PortRole, UdpMode};
-use dataplane_port::{DropReason, Head, PuntReason, Verdict};
+use dataplane_port::{DropReason, Head, PortId, PuntReason, Verdict};
 use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl Engine {
                 return Verdict::Drop(reason);
             }
         }
-        match self.follow(head.data, meta, slot) {
+        match self.follow(head.data, meta, slot, now) {
             Some(target) => self.send_to(target, head, meta),
             None => self.place(head, meta, now),
         }
@@ -57,8 +58,8 @@ impl Engine {
     }
 
     /// The server that the flow is bound to, if it has an entry that holds.
-    fn follow(&mut self, data: &[u8], meta: &Meta, slot: Option<Slot>) -> Option<TargetId> {
-        let slot = match slot {
+    fn follow(&mut self, data: &[u8], meta: &Meta, slot: Option<Slot>, now: Instant) -> Option<TargetId> {
+        let mut slot = match slot {
             Some(slot) => slot,
             None => self.shard.find(meta.hash)?,
         };
@@ -78,8 +79,16 @@ impl Engine {
         let quiet = entry.state() == State::Established
             && layers.protocol == protocol::TCP
             && layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-        if !quiet && self.advance(data, meta, slot, entry) == Change::Anew {
-            return None;
+        if !quiet {
+            let (change, at) = self.advance(data, meta, slot, entry, now);
+            match (change, at) {
+                (Change::Anew, _) => return None,
+                (_, Some(at)) => slot = at,
+                (_, None) => return Some(target),
+            }
+        }
+        if layers.protocol == protocol::TCP && entry.flags() & Entry::REQUESTED == 0 {
+            self.await_answer(data, meta, slot, now);
         }
         if stale {
             self.touch(data, meta, slot);
@@ -99,8 +108,16 @@ impl Engine {
         (own || open) && self.tables.ports[target.port.index() & 31].up
     }
 
-    /// Brings the entry's state on; [`Change::Anew`] when the frame opens a flow of its own.
-    fn advance(&mut self, data: &[u8], meta: &Meta, slot: Slot, entry: Entry) -> Change {
+    /// Brings the entry's state on: what it did, [`Change::Anew`] when the frame opens a flow of its own;
+    /// and where the entry is now.
+    fn advance(
+        &mut self,
+        data: &[u8],
+        meta: &Meta,
+        slot: Slot,
+        entry: Entry,
+        now: Instant,
+    ) -> (Change, Option<Slot>) {
         let change = match meta.layers.protocol {
             protocol::TCP => {
                 let ack = acknowledged(data, usize::from(meta.layers.l4));
@@ -110,36 +127,43 @@ impl Engine {
             _ if entry.flags() & Entry::FROM_SERVER != 0 => answered(entry),
             _ => Change::None,
         };
-        self.change(slot, change);
-        change
+        if meta.layers.protocol == protocol::TCP
+            && let Some(sign) = signs::from_client(entry, meta.layers.flags, change)
+        {
+            self.sign(meta, Some(slot), entry, sign, now);
+        }
+        (change, self.change(slot, change))
     }
 
-    /// Carries a change out.
-    pub(crate) fn change(&mut self, slot: Slot, change: Change) {
+    /// Carries a change out; where the entry is now.
+    pub(crate) fn change(&mut self, slot: Slot, change: Change) -> Option<Slot> {
         match change {
             Change::None => {}
             Change::Set(entry) | Change::Await(entry) => self.shard.set(slot, entry),
             Change::Promote(entry) => {
                 // A full main part leaves the entry where it is, for as long as its time-out; but with
                 // the server that has shown to know the flow.
-                if self.shard.promote(slot, entry, &self.tables.timeouts).is_none() {
+                let promoted = self.shard.promote(slot, entry, &self.tables.timeouts);
+                if promoted.is_none() {
                     let kept = self.shard.entry(slot).to(entry.target());
                     self.shard.set(slot, kept);
                 }
+                return promoted.or(Some(slot));
             }
-            Change::Forget | Change::Anew => self.shard.remove(slot),
+            Change::Forget | Change::Anew => {
+                self.shard.remove(slot);
+                return None;
+            }
         }
+        Some(slot)
     }
 
     /// Stamps the entry, once a second; the client's binding with it, so that it does not run out
     /// under a flow that lives (FS-24).
     #[cold]
     fn touch(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
-        // The change before may have moved or removed it.
-        if self.shard.holds(slot, meta.hash) {
-            let entry = self.shard.entry(slot);
-            self.shard.touch(slot, entry);
-        }
+        let entry = self.shard.entry(slot);
+        self.shard.touch(slot, entry);
         let tables = Arc::clone(&self.tables);
         let Some(cluster) = tables.cluster(meta.cluster).filter(|c| c.by_client || c.quic) else { return };
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
@@ -205,12 +229,17 @@ impl Engine {
         let Some(target) = target else {
             return self.refuse(head, meta, cluster, source.is_some(), now);
         };
-        let written = !error && self.remember(cluster, meta, target, opens);
+        let written = !error && self.remember(head.port, cluster, meta, target, opens, now);
         let counters = self.counters().cluster(cluster.id);
         if opens && written {
             counters.flows_new.add(1);
             counters.services[index.min(crate::SERVICES_COUNTED - 1)].add(1);
             self.counters().target(target).flows_new.add(1);
+            if layers.protocol == protocol::TCP
+                && let Some(member) = service.member(target).and_then(|m| self.counters().member(m.counter))
+            {
+                member.opened.add(1);
+            }
         }
         if written || error {
             return self.send_to(target, head, meta);
@@ -311,7 +340,15 @@ impl Engine {
     }
 
     /// Leaves an entry for the flow, if one is due and there is room.
-    fn remember(&mut self, cluster: &ClusterTable, meta: &Meta, target: TargetId, opens: bool) -> bool {
+    fn remember(
+        &mut self,
+        port: PortId,
+        cluster: &ClusterTable,
+        meta: &Meta,
+        target: TargetId,
+        opens: bool,
+        now: Instant,
+    ) -> bool {
         let layers = &meta.layers;
         let state = match (meta.key.kind(), layers.protocol) {
             (KeyKind::Ipsec, _) => State::Ipsec,
@@ -328,8 +365,15 @@ impl Engine {
         if pressed && state == State::MidFlow {
             return false;
         }
-        let entry = Entry::new(target, cluster.id, state, 0, 0);
-        self.shard.insert(meta.hash, &meta.key, entry, &self.tables.timeouts, pressed).is_some()
+        // Of what began unseen no first answer is waited for (FS-31).
+        let answered = if state == State::MidFlow { Entry::ANSWERED } else { 0 };
+        let entry = Entry::new(target, cluster.id, state, answered, 0);
+        let slot = self.shard.insert(meta.hash, &meta.key, entry, &self.tables.timeouts, pressed);
+        if let Some(slot) = slot.filter(|_| layers.protocol == protocol::TCP) {
+            self.shard.set_via(slot, meta.from, port.0);
+            self.shard.set_stamp(slot, signs::micros(now));
+        }
+        slot.is_some()
     }
 }
 

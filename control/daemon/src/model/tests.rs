@@ -48,6 +48,7 @@ fn report(seconds: u64) -> Box<Report> {
             out_bytes: 2000 * seconds,
             flows_new: 3 * seconds,
             flows_open: 5,
+            ..TargetCounts::default()
         },
     };
     let port = |id: u8, up: bool, attached: bool| PortReport {
@@ -57,6 +58,7 @@ fn report(seconds: u64) -> Box<Report> {
         ..PortReport::default()
     };
     Box::new(Report {
+        orders: Vec::new(),
         uptime_ms: seconds * 1000,
         ports: vec![port(0, true, true), port(1, false, true), port(2, false, false)],
         targets: vec![target(0, false, None), target(1, true, Some(MacAddr([2, 0, 0, 0, 0, 0x11])))],

@@ -28,7 +28,7 @@ impl Station {
 
 /// An exact map from (VLAN, address): open addressing, at most half full, so a look-up touches a
 /// line or two; at most [`PROBES_MAX`] places are looked at.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Stations {
     places: Box<[(u64, Option<Station>)]>,
     len: usize,

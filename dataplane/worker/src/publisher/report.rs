@@ -36,7 +36,8 @@ impl Publisher {
                         .collect(),
                 })
                 .collect(),
-            members: Vec::new(),
+            members: self.member_reports(),
+            orders: self.conditions.orders.clone(),
             routers: self.plan.routers.iter().map(|router| self.router(router.id)).collect(),
             workers: self.counters.iter().enumerate().map(|(id, c)| worker(id as u8, c)).collect(),
             drops: DropReason::ALL
@@ -81,6 +82,7 @@ impl Publisher {
                 out_bytes: sum(&|c| c.target(id).out_bytes.read()),
                 flows_new: sum(&|c| c.target(id).flows_new.read()),
                 flows_open: sum(&|c| c.target(id).flows_open.read()),
+                resets: sum(&|c| c.target(id).resets.read()),
             },
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_range_loop)] // free in tests; servers go by number here
 
+mod conditions;
 mod fragments;
 mod neighbours;
 mod openers;
@@ -9,4 +10,5 @@ mod plans;
 mod pools;
 mod redirect;
 mod rig;
+mod signs;
 mod steering;
