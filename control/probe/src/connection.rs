@@ -41,7 +41,7 @@ const OUTBOUND_MAX: usize = 32;
 /// How often an old connection at the server is reset within one probe.
 const RESTARTS_MAX: u8 = 3;
 
-/// A connection: some 1 KiB and its two buffers of 12 KiB, while it lasts.
+/// A connection: some 1 KiB while it lasts, and 12 KiB of buffers if anything is said.
 pub(crate) struct Connection {
     link: Link,
     interface: Interface,
@@ -107,7 +107,11 @@ impl Connection {
             let _ = list.push(IpCidr::new(IpAddress::from(local), 0));
         });
         let room = |len| SocketBuffer::new(vec![0; len]);
-        let mut socket = Socket::new(room(RECEIVE_ROOM), room(SEND_ROOM));
+        let mut socket = match talk {
+            // Room for a greeting, which nobody reads.
+            Talk::Nothing => Socket::new(room(512), room(16)),
+            _ => Socket::new(room(RECEIVE_ROOM), room(SEND_ROOM)),
+        };
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         let from = IpListenEndpoint { addr: Some(local.into()), port: source };
