@@ -274,10 +274,8 @@ impl Server {
             let ethertype =
                 if self.setting.v6 { ethernet::EtherType::IPV6 } else { ethernet::EtherType::IPV4 };
             link.emit(ethertype, &mut frame)[..packet.len()].copy_from_slice(&packet);
-            if flags(&frame) == "SA" {
-                if let Some((_, answer)) = &mut self.syn_ack {
-                    answer.clone_from(&frame);
-                }
+            if let (Some((_, answer)), "SA") = (&mut self.syn_ack, flags(&frame).as_str()) {
+                answer.clone_from(&frame);
             }
             self.out.push(frame);
         }
@@ -425,9 +423,18 @@ impl World {
     pub(crate) fn start(&mut self, check: u16, kind: &Kind, timeout_ms: u32) -> bool {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let started = self.prober.start(check, kind, timeout_ms, self.random, self.now);
+        self.start_with(check, kind, timeout_ms, self.random)
+    }
+
+    pub(crate) fn start_with(&mut self, check: u16, kind: &Kind, timeout_ms: u32, random: u64) -> bool {
+        let started = self.prober.start(check, kind, timeout_ms, random, self.now);
         self.move_frames();
         started
+    }
+
+    /// What the server has ready to send.
+    pub(crate) fn server_frames(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.server.out)
     }
 
     /// Asks, runs until the answer, and a little longer.
