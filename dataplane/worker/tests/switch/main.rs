@@ -8,6 +8,7 @@ mod neighbours;
 mod openers;
 mod plans;
 mod pools;
+mod probes;
 mod redirect;
 mod rig;
 mod signs;
