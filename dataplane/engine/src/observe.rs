@@ -5,16 +5,18 @@
 //! tried in vain, and the second opening of a connection that another server has.
 
 use crate::Engine;
-use crate::classify::Meta;
+use crate::classify::{Meta, addresses};
+use crate::icmp::quotes_probe;
 use crate::outbox::Event;
 use crate::signs::{self, carries_data};
 use crate::steer::{answered, martian};
+use crate::tables::address_words;
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{AlarmKind, UdpMode};
-use dataplane_port::{DropReason, Head, Verdict};
-use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
+use dataplane_message::{AlarmKind, UdpMode, probe_port};
+use dataplane_port::{DropReason, Head, PuntReason, Verdict};
+use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
 /// From this port on, a server's UDP packet in a cluster that balances UDP by packet opens a flow of
@@ -45,6 +47,27 @@ impl Engine {
         })
     }
 
+    /// Whether it answers a probe of control: to the cluster's probe address, and the port, echo identifier
+    /// or quoted port that is this server's (FS-30). Asked only of packets whose flow has no entry.
+    fn answers_probe(&self, data: &[u8], meta: &Meta) -> bool {
+        let Some(cluster) = self.tables.cluster(meta.cluster) else { return false };
+        let probe = address_words(cluster.probe);
+        let layers = &meta.layers;
+        let to = addresses(data, layers.network, usize::from(layers.l3));
+        if to.is_none_or(|to| to.destination != probe || to.v6 != cluster.probe.is_ipv6()) {
+            return false;
+        }
+        let port = probe_port(meta.sender);
+        match layers.protocol {
+            protocol::TCP | protocol::UDP => layers.destination == port,
+            protocol::ICMP if layers.flags == icmp::kind::ECHO_REPLY => layers.source == port,
+            protocol::ICMPV6 if layers.flags == icmpv6::kind::ECHO_REPLY => layers.source == port,
+            // "Port unreachable" and the like.
+            _ if layers.is_icmp_error() => quotes_probe(data, layers, probe, port),
+            _ => false,
+        }
+    }
+
     #[inline(always)]
     fn count_sender(&self, head: &Head<'_>, meta: &Meta) {
         let counters = self.counters().target(meta.sender);
@@ -60,6 +83,12 @@ impl Engine {
         slot: Option<Slot>,
         now: Instant,
     ) -> Option<Verdict> {
+        let slot = slot.or_else(|| self.shard.find(meta.hash));
+        if slot.is_none() && self.answers_probe(head.data, meta) {
+            // No load, and no flow: control has asked (FS-30).
+            self.counters().target(meta.sender).heard.add(1);
+            return Some(Verdict::Punt(PuntReason::Probe));
+        }
         self.count_sender(head, meta);
         if meta.is_group() || meta.layers.is_icmp_error() {
             return None;
@@ -68,7 +97,6 @@ impl Engine {
         {
             self.note_connection_id(head.data, meta);
         }
-        let slot = slot.or_else(|| self.shard.find(meta.hash));
         let Some(mut slot) = slot else {
             self.open(head, meta);
             return None;

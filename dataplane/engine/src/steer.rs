@@ -3,13 +3,13 @@
 use crate::Engine;
 use crate::classify::{Meta, Way};
 use crate::signs;
-use crate::tables::{ClusterTable, ServiceTable, prefix_mask};
+use crate::tables::{ClusterTable, ServiceTable, address_words, prefix_mask};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{PortRole, UdpMode};
+use dataplane_message::{PROBE_PORT_FIRST, PortRole, UdpMode};
 use dataplane_port::{DropReason, Head, PortId, PuntReason, Verdict};
-use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
+use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
 /// Fill of the provisional part (of 255) from which a new handshake is placed by hash and leaves an
@@ -268,7 +268,7 @@ impl Engine {
             && self.tables.vips.find(meta.vlan, source, v6).is_some()
             && !(is_server && meta.sender != TargetId::NONE);
         let own = self.tables.cluster(meta.cluster).is_some_and(|c| c.vip_words == source);
-        if martian(source, v6) || own || foreign_vip {
+        if martian(source, v6) || own || foreign_vip || self.forges_probe(meta, source) {
             return Err(DropReason::Martian);
         }
         if layers.is_icmp_error() {
@@ -286,6 +286,21 @@ impl Engine {
             return Err(DropReason::L4Header);
         }
         Ok(())
+    }
+
+    /// Whether it would be answered as if control had asked: from a probe's address and port, and from
+    /// outside (FS-30). An echo reply is none: a router answers so, which may have that address.
+    fn forges_probe(&self, meta: &Meta, source: [u64; 2]) -> bool {
+        let layers = &meta.layers;
+        let reply = match layers.protocol {
+            protocol::ICMP => layers.flags == icmp::kind::ECHO_REPLY,
+            protocol::ICMPV6 => layers.flags == icmpv6::kind::ECHO_REPLY,
+            _ => false,
+        };
+        layers.source >= PROBE_PORT_FIRST
+            && !reply
+            && !layers.is_icmp_error()
+            && self.tables.cluster(meta.cluster).is_some_and(|c| address_words(c.probe) == source)
     }
 
     pub(crate) fn choice(&self, meta: &Meta) -> Choice {

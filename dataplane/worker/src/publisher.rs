@@ -51,8 +51,10 @@ struct Port {
 
 /// Changes that may wait are gathered for this long before tables are made anew.
 const GATHER_NS: u64 = 10_000_000;
-/// Messages for control beyond which what comes again is left out.
+/// Messages for control beyond which punted frames are left out.
 const WAITING_MAX: usize = 64;
+/// ... and beyond which answers to probes are.
+const ANSWERS_MAX: usize = 4096;
 const REPORT_NS: u64 = 1_000_000_000;
 const LLDP_NS: u64 = 30_000_000_000;
 
@@ -288,7 +290,9 @@ impl Publisher {
         }
         if now >= self.report_at {
             self.report_at = Instant(now.0 + REPORT_NS);
-            if self.connected && self.out.len() < WAITING_MAX {
+            if self.connected {
+                // One that nobody has taken yet is out of date.
+                self.out.retain(|message| !matches!(message, ToControl::Report(_)));
                 let report = Box::new(self.report(now));
                 self.out.push_back(ToControl::Report(report));
             }
@@ -383,6 +387,9 @@ impl Publisher {
             while let Ok(crossing) = self.desks[desk].punts.pop() {
                 self.handle_punt(&crossing);
             }
+            while let Ok(crossing) = self.desks[desk].answers.pop() {
+                self.pass_on(&crossing, ANSWERS_MAX);
+            }
         }
     }
 
@@ -453,8 +460,13 @@ impl Publisher {
         if let (Some(neighbour), Some(port)) = (neighbour, self.ports.get_mut(crossing.port.index())) {
             port.neighbour = Some(neighbour.to_string());
         }
-        if self.connected && self.out.len() < WAITING_MAX {
-            self.out.push_back(ToControl::Punt { port: crossing.port, frame: frame.to_vec() });
+        self.pass_on(crossing, WAITING_MAX);
+    }
+
+    fn pass_on(&mut self, crossing: &Crossing, max: usize) {
+        if self.connected && self.out.len() < max {
+            let frame = crossing.bytes().to_vec();
+            self.out.push_back(ToControl::Punt { port: crossing.port, frame });
         }
     }
 

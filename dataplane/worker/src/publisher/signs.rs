@@ -1,6 +1,6 @@
 //! What the traffic shows of servers, told to control as it changes (FS-31).
 
-use super::{Publisher, WAITING_MAX};
+use super::Publisher;
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{MemberReport, MemberSigns, Signs, TargetSigns, ToControl};
 use dataplane_port::PortSet;
@@ -23,7 +23,9 @@ impl Publisher {
     /// Tells what has changed, every 20 ms, or now when a link has changed. Nothing to a control core
     /// that does not listen: what has changed meanwhile is told when it does.
     pub(super) fn tell_signs(&mut self, now: Instant, at_once: bool) {
-        if !self.connected || self.out.len() >= WAITING_MAX / 2 || now < self.told.next && !at_once {
+        let waits = || self.out.iter().any(|message| matches!(message, ToControl::Signs(_)));
+        let due = now >= self.told.next && !waits();
+        if !self.connected || !due && !at_once {
             return;
         }
         let up = self.up();

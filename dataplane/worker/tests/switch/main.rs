@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_range_loop)] // free in tests; servers go by number here
 
+mod answers;
 mod conditions;
 mod fragments;
 mod neighbours;
