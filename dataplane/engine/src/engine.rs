@@ -3,6 +3,7 @@
 use crate::announce::Announcer;
 use crate::bridge::Learner;
 use crate::classify::{Meta, Way, classify, sides};
+use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
@@ -61,6 +62,7 @@ pub struct Engine {
     pub(crate) answer_senders: SenderLimit,
     pub(crate) icmp_senders: SenderLimit,
     pub(crate) refusals: Bucket,
+    pub(crate) walk: Walk,
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
     gauges_at: Instant,
@@ -98,6 +100,7 @@ impl Engine {
                 let share = (REFUSALS_PPS / u32::from(settings.workers.max(1))).max(1);
                 Bucket::new(share, share / 10)
             },
+            walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
             gauges_at: Instant(0),
             routers_down: Box::new([0; ROUTERS_MAX]),
@@ -284,6 +287,7 @@ impl Engine {
         self.shard.set_now(now);
         let tables = Arc::clone(&self.tables);
         self.shard.age(now, &tables.timeouts);
+        self.reset_waiting(now);
         self.fragments.age(now);
         self.release_late(now);
         if self.worker == WorkerId(0) {

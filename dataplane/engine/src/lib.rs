@@ -13,6 +13,7 @@ mod announce;
 mod bridge;
 mod classify;
 mod counters;
+mod dead;
 mod engine;
 mod fragment;
 mod icmp;

@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::classify::{Meta, Way};
+use crate::dead::Fate;
 use crate::signs;
 use crate::tables::{ClusterTable, ServiceTable, address_words, prefix_mask};
 use crate::tcp::{self, Change};
@@ -15,6 +16,17 @@ use std::sync::Arc;
 /// Fill of the provisional part (of 255) from which a new handshake is placed by hash and leaves an
 /// entry only where one is free: the flood guard (E1, E2).
 const GUARD_AT: u8 = 200;
+
+/// Where a packet's entry leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Followed {
+    /// To this server.
+    To(TargetId),
+    /// It has none, or one that does not hold: it is placed.
+    Nowhere,
+    /// It is dropped.
+    Dropped(DropReason),
+}
 
 impl Engine {
     /// Sends the frame to its flow's server, or to one that is chosen for it.
@@ -32,9 +44,10 @@ impl Engine {
                 return Verdict::Drop(reason);
             }
         }
-        match self.follow(head.data, meta, slot, now) {
-            Some(target) => self.send_to(target, head, meta),
-            None => self.place(head, meta, now),
+        match self.follow(head, meta, slot, now) {
+            Followed::To(target) => self.send_to(target, head, meta),
+            Followed::Dropped(reason) => Verdict::Drop(reason),
+            Followed::Nowhere => self.place(head, meta, now),
         }
     }
 
@@ -57,23 +70,25 @@ impl Engine {
         Some(self.send_to(target, head, meta))
     }
 
-    /// The server that the flow is bound to, if it has an entry that holds.
-    fn follow(&mut self, data: &[u8], meta: &Meta, slot: Option<Slot>, now: Instant) -> Option<TargetId> {
-        let mut slot = match slot {
-            Some(slot) => slot,
-            None => self.shard.find(meta.hash)?,
-        };
+    /// Where the flow's entry leads, if it has one that holds.
+    fn follow(&mut self, head: &Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Followed {
+        let data: &[u8] = head.data;
+        let Some(mut slot) = slot.or_else(|| self.shard.find(meta.hash)) else { return Followed::Nowhere };
         let entry = self.shard.entry(slot);
         let target = entry.target();
-        let alive = self.tables.target(target).is_some_and(|t| t.alive) || self.outlives(slot, entry);
+        let alive = self.tables.target(target).is_some_and(|t| t.alive);
+        let fate = if alive { Fate::Stays } else { self.fate(slot, entry) };
         let stale = entry.tick() != self.shard.tick();
-        if !alive || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
+        if fate == Fate::Moves || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
-            return None;
+            return Followed::Nowhere;
+        }
+        if fate == Fate::Reset {
+            return self.answer_for_the_dead(head, meta, slot, entry, now);
         }
         // An ICMP error changes nothing (F18); it only goes where its flow goes.
         if meta.layers.is_icmp_error() {
-            return Some(target);
+            return Followed::To(target);
         }
         let layers = &meta.layers;
         let quiet = entry.state() == State::Established
@@ -82,9 +97,9 @@ impl Engine {
         if !quiet {
             let (change, at) = self.advance(data, meta, slot, entry, now);
             match (change, at) {
-                (Change::Anew, _) => return None,
+                (Change::Anew, _) => return Followed::Nowhere,
                 (_, Some(at)) => slot = at,
-                (_, None) => return Some(target),
+                (_, None) => return Followed::To(target),
             }
         }
         if layers.protocol == protocol::TCP && entry.flags() & Entry::REQUESTED == 0 {
@@ -93,7 +108,7 @@ impl Engine {
         if stale {
             self.touch(data, meta, slot);
         }
-        Some(target)
+        Followed::To(target)
     }
 
     /// Whether a flow keeps its server although that is out of service: what the server itself has

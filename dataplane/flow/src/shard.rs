@@ -13,9 +13,10 @@ pub struct Slot(u32);
 
 const PROVISIONAL: u32 = 1 << 31;
 
-/// In the cold half's sixth word: the sequence number is known; above it the resets sent.
+/// In the cold half's sixth word: the sequence number is known; above it the resets sent, and when.
 const SEQUENCE_KNOWN: u64 = 1 << 32;
 const RESETS_AT: u32 = 33;
+const RESET_SECOND_AT: u32 = 48;
 
 /// An entry that is idle for this long may make room for one of equal worth.
 const IDLE_YIELDS_S: u16 = 60;
@@ -317,17 +318,20 @@ impl Shard {
         }
     }
 
-    /// How many resets the client was sent for its dead server, at most 3 (FS-10).
-    pub fn resets(&self, slot: Slot) -> u8 {
+    /// How many resets the client was sent for its dead server, at most 3 (FS-10), and the second, modulo
+    /// 2^16, of the last one.
+    pub fn resets(&self, slot: Slot) -> (u8, u16) {
         let (table, index) = self.part(slot);
-        (table.cold(index)[5] >> RESETS_AT) as u8 & 3
+        let word = table.cold(index)[5];
+        ((word >> RESETS_AT) as u8 & 3, (word >> RESET_SECOND_AT) as u16)
     }
 
-    /// Remembers what [`Self::resets`] gives.
+    /// Remembers what [`Self::resets`] gives, in this second.
     pub fn set_resets(&mut self, slot: Slot, resets: u8) {
+        let second = u64::from(self.tick) << RESET_SECOND_AT;
         let (table, index) = self.part_mut(slot);
         let word = &mut table.cold_mut(index)[5];
-        *word = *word & !(3 << RESETS_AT) | u64::from(resets.min(3)) << RESETS_AT;
+        *word = *word & ((1 << RESETS_AT) - 1) | u64::from(resets.min(3)) << RESETS_AT | second;
     }
 
     /// Where the client's frames come from: (MAC as a number, port); a MAC of 0: unknown.

@@ -13,7 +13,7 @@ const WAYS: usize = 4;
 /// | 0, 1, 2 | the key | |
 /// | 3 | the second it began | what its server's SYN+ACK is acknowledged with |
 /// | 4 | servers tried for a mid-flow segment | when its SYN, then its request was seen (us) |
-/// | 5 | the server's next sequence number | it is known (1), resets sent (2) |
+/// | 5 | the server's next sequence number | it is known (bit 0), resets sent (1, 2), in which second (16 to 31) |
 /// | 6 | where its client's frames come from: MAC (48 bits), port (8) | |
 /// | 7 | free | |
 pub(crate) type Cold = [u64; 8];

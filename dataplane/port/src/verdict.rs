@@ -129,6 +129,8 @@ reasons! {
         IcmpRate => "icmp-rate",
         /// No server for the flow, and `fail = "closed"` (FS-10a).
         NoServer => "no-server",
+        /// The flow's server is dead; the client is answered by a reset (FS-10).
+        ServerDead => "server-dead",
         /// Every server of the cluster carries the source address itself (FS-4).
         NoOtherServer => "no-other-server",
         /// A server's reset for a flow it does not know, withheld; the next segment tries another (FS-7a).

@@ -4,6 +4,7 @@
 
 mod answers;
 mod conditions;
+mod dead;
 mod fragments;
 mod neighbours;
 mod openers;
