@@ -3,11 +3,11 @@
 use super::build::Inputs;
 use super::{TargetTable, address_words};
 use core::net::IpAddr;
-use dataplane_flow::{ROUTERS_MAX, RouterId, TargetId, fold};
-use dataplane_message::{Plan, PoolPlan, PortRole, Redirect, Spread};
+use dataplane_flow::{PoolId, ROUTERS_MAX, RouterId, TargetId, fold};
+use dataplane_message::{Plan, PoolPlan, PortRole, Redirect, RouterPlan, Spread};
 use dataplane_port::{PortId, PortSet, VlanId};
 use dataplane_wire::MacAddr;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A router, by one of its addresses.
 #[derive(Clone, Debug)]
@@ -117,8 +117,9 @@ impl Pools {
     pub(super) fn build(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Self {
         let plan = inputs.plan;
         let mut routers = routers(inputs);
+        let served = Served::of(inputs);
         let pools: Box<[PoolTable]> =
-            plan.pools.iter().map(|pool| PoolTable::build(inputs, pool, &routers, targets)).collect();
+            plan.pools.iter().map(|pool| PoolTable::build(pool, &routers, targets, &served)).collect();
         let hops: Vec<[Hop; 2]> = (0..routers.len() as u16)
             .map(|id| [false, true].map(|v6| hop(plan, &routers, &pools, RouterId(id), v6)))
             .collect();
@@ -242,14 +243,17 @@ impl Pools {
 fn routers(inputs: &Inputs<'_>) -> Box<[RouterTable]> {
     let plan = inputs.plan;
     let known = plan.routers.iter().filter(|r| usize::from(r.id.0) < ROUTERS_MAX);
-    let condition = |id: RouterId| inputs.conditions.routers.iter().find(|c| c.id == id);
-    let mac_of = |router: &dataplane_message::RouterPlan| {
-        router.mac.or_else(|| condition(router.id).and_then(|c| c.mac)).map_or(0, MacAddr::to_u64)
-    };
+    let conditions: HashMap<RouterId, _> = inputs.conditions.routers.iter().map(|c| (c.id, c)).collect();
+    let condition = |id: RouterId| conditions.get(&id);
+    let macs: HashMap<RouterId, u64> = known
+        .clone()
+        .map(|r| (r.id, r.mac.or_else(|| condition(r.id)?.mac).map_or(0, MacAddr::to_u64)))
+        .collect();
+    let mac_of = |id: RouterId| macs.get(&id).copied().unwrap_or(0);
     // FS-5: a router is pinned to the outside as a whole; within it, it is where it was seen last.
     let outside: PortSet = plan.ports.iter().filter(|p| p.role == PortRole::Outside).map(|p| p.id).collect();
     let mut seen: HashMap<(VlanId, u64), Option<PortId>> =
-        known.clone().map(|r| ((r.vlan, mac_of(r)), None)).collect();
+        known.clone().map(|r| ((r.vlan, mac_of(r.id)), None)).collect();
     for (vlan, mac, port) in inputs.learned {
         if let Some(place) = seen.get_mut(&(*vlan, mac.to_u64())).filter(|_| outside.contains(*port)) {
             *place = Some(*port);
@@ -258,11 +262,11 @@ fn routers(inputs: &Inputs<'_>) -> Box<[RouterTable]> {
     let count = known.clone().map(|r| usize::from(r.id.0) + 1).max().unwrap_or(0);
     let mut tables = vec![RouterTable::missing(); count];
     for router in known.clone() {
-        let mac = mac_of(router);
+        let mac = mac_of(router.id);
         let port = seen.get(&(router.vlan, mac)).copied().flatten().unwrap_or(router.port);
         let presumed = condition(router.id).is_none_or(|c| c.up) && inputs.up.contains(port);
-        let same = |other: &&dataplane_message::RouterPlan| {
-            other.id == router.id || mac != 0 && other.vlan == router.vlan && mac_of(other) == mac
+        let same = |other: &&RouterPlan| {
+            other.id == router.id || mac != 0 && other.vlan == router.vlan && mac_of(other.id) == mac
         };
         tables[usize::from(router.id.0)] = RouterTable {
             exists: true,
@@ -282,8 +286,30 @@ fn routers(inputs: &Inputs<'_>) -> Box<[RouterTable]> {
     tables.into()
 }
 
+/// Who is told something.
+struct Served {
+    /// The servers of each VLAN in the plan's order, and their ports.
+    servers: HashMap<VlanId, Vec<(TargetId, PortId)>>,
+    assigned: HashMap<(PoolId, TargetId), RouterId>,
+}
+
+impl Served {
+    fn of(inputs: &Inputs<'_>) -> Self {
+        let plan = inputs.plan;
+        let serves: HashSet<(VlanId, TargetId)> =
+            plan.clusters.iter().flat_map(|c| c.servers.iter().map(|id| (c.vlan, *id))).collect();
+        let vlans: HashSet<VlanId> = plan.pools.iter().map(|pool| pool.vlan).collect();
+        let servers = |vlan: VlanId| {
+            let served = plan.targets.iter().filter(|t| serves.contains(&(vlan, t.id)));
+            (vlan, served.map(|t| (t.id, t.port)).collect())
+        };
+        let assigned = inputs.conditions.assignments.iter().map(|a| ((a.pool, a.target), a.router)).collect();
+        Self { servers: vlans.into_iter().map(servers).collect(), assigned }
+    }
+}
+
 impl PoolTable {
-    fn build(inputs: &Inputs<'_>, plan: &PoolPlan, routers: &[RouterTable], targets: &[TargetTable]) -> Self {
+    fn build(plan: &PoolPlan, routers: &[RouterTable], targets: &[TargetTable], served: &Served) -> Self {
         let of = |id: &RouterId| routers.get(usize::from(id.0)).filter(|r| r.exists && r.vlan == plan.vlan);
         let members: Vec<RouterId> = plan.routers.iter().copied().filter(|id| of(id).is_some()).collect();
         let known: Vec<RouterId> =
@@ -293,17 +319,11 @@ impl PoolTable {
         let mac = |id: RouterId| of(&id).map_or(0, |r| r.mac);
         let mut told = vec![0; targets.len()];
         let mut ports: Vec<(u64, PortSet)> = Vec::new();
-        let servers = inputs.plan.targets.iter().filter(|target| {
-            inputs.plan.clusters.iter().any(|c| c.vlan == plan.vlan && c.servers.contains(&target.id))
-        });
+        let servers = served.servers.get(&plan.vlan).map_or(&[][..], Vec::as_slice);
         // By place among the servers of this VLAN, not by number: evenly, whatever the numbers are.
-        for (place, target) in servers.enumerate() {
-            let assigned = inputs
-                .conditions
-                .assignments
-                .iter()
-                .find(|a| a.pool == plan.id && a.target == target.id && members.contains(&a.router))
-                .map(|a| a.router);
+        for (place, (server, port)) in servers.iter().enumerate() {
+            let assigned = served.assigned.get(&(plan.id, *server)).copied();
+            let assigned = assigned.filter(|router| members.contains(router));
             let turn = |of: &[RouterId]| of.get(place.checked_rem(of.len())?).copied();
             let Some(assigned) = assigned.or_else(|| turn(&live)).or_else(|| turn(&known)) else { continue };
             let alive = live.contains(&assigned);
@@ -312,11 +332,11 @@ impl PoolTable {
                 0 => known.first().map_or(0, |first| mac(*first)),
                 mac => mac,
             };
-            let Some(cell) = told.get_mut(target.id.index()).filter(|_| mac != 0) else { continue };
+            let Some(cell) = told.get_mut(server.index()).filter(|_| mac != 0) else { continue };
             *cell = mac;
             match ports.iter_mut().find(|(of, _)| *of == mac) {
-                Some((_, ports)) => *ports = ports.with(target.port),
-                None => ports.push((mac, PortSet::EMPTY.with(target.port))),
+                Some((_, ports)) => *ports = ports.with(*port),
+                None => ports.push((mac, PortSet::EMPTY.with(*port))),
             }
         }
         Self {
