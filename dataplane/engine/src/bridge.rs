@@ -140,18 +140,30 @@ impl Engine {
     }
 
     /// Bridges the frame; what a server sends to a router goes to the router that takes it (FS-13).
-    #[inline(always)]
-    pub(crate) fn bridge_on(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+    fn bridge_on(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        let apart = self.isolated(meta);
         if meta.is_group() {
-            return self.flood(head.port, meta, self.isolated(meta), now);
+            return self.flood(head.port, meta, apart, now);
         }
-        let Some(station) = self.tables.stations.find(meta.vlan, meta.to) else {
-            return self.flood(head.port, meta, self.isolated(meta), now);
-        };
-        match station {
-            Station::Router(id, port) if port != head.port => self.forward_to_router(head, meta, id, port),
-            Station::Vmac(_) => self.forward_stray(head, meta),
-            other => self.to_station(head.port, meta, other),
+        match self.tables.stations.find(meta.vlan, meta.to) {
+            Some(Station::Router(id, port)) if port != head.port => {
+                self.forward_to_router(head, meta, id, port)
+            }
+            Some(Station::Vmac(_)) => self.forward_stray(head, meta),
+            Some(station) => self.to_station(head.port, meta, station),
+            None => self.flood(head.port, meta, apart, now),
+        }
+    }
+
+    /// The same of a server's packet, which nearly always goes to a router, and to one address.
+    #[inline(always)]
+    pub(crate) fn bridge_from_server(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        match self.tables.stations.find(meta.vlan, meta.to) {
+            Some(Station::Router(id, port)) if port != head.port => {
+                self.forward_from_server(head, meta, id, port)
+            }
+            Some(Station::Learned(port)) if port != head.port => self.exit(port, meta),
+            _ => self.bridge_on(head, meta, now),
         }
     }
 

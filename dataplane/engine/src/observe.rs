@@ -43,7 +43,7 @@ impl Engine {
         (quiet && target == meta.sender && !meta.is_group()).then(|| {
             self.note_data(head.data, meta, slot);
             self.count_sender(head, meta);
-            self.bridge_on(head, meta, now)
+            self.bridge_from_server(head, meta, now)
         })
     }
 

@@ -3,7 +3,7 @@
 //! Nothing here concerns a frame that is not sent to a router's MAC. ARP and ND never come here.
 
 use crate::classify::{Meta, Way, addresses};
-use crate::tables::HopWay;
+use crate::tables::{Hop, HopWay};
 use crate::{Engine, Tables};
 use dataplane_flow::{Instant, ROUTERS_MAX, RouterId, State};
 use dataplane_message::{PROBE_PORT_FIRST, PortRole, Redirect};
@@ -11,8 +11,8 @@ use dataplane_port::{DropReason, Head, PortId, Verdict};
 use dataplane_wire::{MacAddr, Network, Part, icmp, icmpv6, protocol};
 
 impl Engine {
-    /// A frame to the MAC of the router `id`, which is behind `port`.
-    #[inline(always)]
+    /// A frame to the MAC of the router `id`, which is behind `port`, another one than the frame's own.
+    #[inline]
     pub(crate) fn forward_to_router(
         &mut self,
         head: &mut Head<'_>,
@@ -20,33 +20,39 @@ impl Engine {
         id: RouterId,
         port: PortId,
     ) -> Verdict {
-        let v6 = match meta.layers.network {
-            Network::V4 => false,
-            Network::V6 => true,
-            _ => return self.exit(port, meta),
-        };
-        let Some(hop) = self.tables.pools.router(id).map(|r| r.hops[usize::from(v6)]) else {
-            return self.exit(port, meta);
-        };
-        if self.tables.ports[head.port.index() & 31].role != PortRole::Server {
-            return self.exit(port, meta);
+        let ip = matches!(meta.layers.network, Network::V4 | Network::V6);
+        if ip && self.tables.ports[head.port.index() & 31].role == PortRole::Server {
+            return self.forward_from_server(head, meta, id, port);
         }
-        let (router, port) = match hop.way {
-            HopWay::Straight => (hop.router, port),
-            way => self.elsewhere(head, meta, id, hop.router, way).unwrap_or((hop.router, port)),
+        self.exit(port, meta)
+    }
+
+    /// The same of a server's IP packet.
+    #[inline(always)]
+    pub(crate) fn forward_from_server(
+        &mut self,
+        head: &mut Head<'_>,
+        meta: &Meta,
+        id: RouterId,
+        port: PortId,
+    ) -> Verdict {
+        let v6 = usize::from(meta.layers.network == Network::V6);
+        let Some(&Hop { router, way }) = self.tables.pools.router(id).map(|r| &r.hops[v6]) else {
+            return self.exit(port, meta);
         };
-        self.leave(router, port, head, meta)
+        let (router, port) = match way {
+            HopWay::Straight => (router, port),
+            way => self.elsewhere(head, meta, id, router, way).unwrap_or((router, port)),
+        };
+        self.count_out(router, head);
+        self.exit(port, meta)
     }
 
     #[inline(always)]
-    fn leave(&self, router: RouterId, port: PortId, head: &Head<'_>, meta: &Meta) -> Verdict {
-        if port == head.port {
-            return Verdict::Drop(DropReason::NoEgress);
-        }
+    fn count_out(&self, router: RouterId, head: &Head<'_>) {
         let counters = self.counters().router(router);
         counters.out_frames.add(1);
         counters.out_bytes.add(u64::from(head.len));
-        self.exit(port, meta)
     }
 
     /// The router that takes the packet in place of `router`, with its MAC written; `None`: it goes where it
@@ -84,7 +90,7 @@ impl Engine {
         let stays = own != other && redirect == Redirect::NoEstablished && self.is_older(meta, own);
         let takes = if stays { own } else { other };
         let to = pools.router(takes)?;
-        if to.mac == 0 || to.mac == meta.to {
+        if to.mac == 0 || to.mac == meta.to || to.port == head.port {
             return None;
         }
         if !pools.router(router).is_some_and(|r| r.alive) {
@@ -114,13 +120,15 @@ impl Engine {
     pub(crate) fn forward_stray(&mut self, head: &mut Head<'_>, meta: &Meta) -> Verdict {
         let v6 = meta.layers.network == Network::V6;
         let stray = self.tables.pools.stray(meta.vlan, v6).filter(|_| meta.way == Way::Outbound);
-        let Some((hop, mac, port)) = stray.map(|r| (r.hops[usize::from(v6)], r.mac, r.port)) else {
+        let stray = stray.map(|r| (r.hops[usize::from(v6)].router, r.mac, r.port));
+        let Some((router, mac, port)) = stray.filter(|(.., port)| *port != head.port) else {
             return Verdict::Drop(DropReason::VmacNotVip);
         };
         if let Some(destination) = head.data.first_chunk_mut::<6>() {
             *destination = MacAddr::from_u64(mac).0;
         }
-        self.leave(hop.router, port, head, meta)
+        self.count_out(router, head);
+        self.exit(port, meta)
     }
 
     /// Whether it is the echo reply to a probe of a router, or through one (FS-13): from outside, to a VIP,

@@ -8,7 +8,7 @@ mod stations;
 mod vips;
 
 pub use build::{Inputs, LearnedStation, NO_MEMBER};
-pub(crate) use pools::{HopWay, Told};
+pub(crate) use pools::{Hop, HopWay, Told};
 pub use pools::{Pools, RouterTable};
 pub use stations::{Station, Stations};
 pub(crate) use vips::Vips;
