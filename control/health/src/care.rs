@@ -2,13 +2,16 @@
 
 use crate::doctor::Finding;
 use crate::event::CareEvent;
+use crate::machine::Core;
 use crate::order::{Order, OrderError};
+use crate::probing::Probing;
 use crate::saved::Saved;
 use crate::settings::Settings;
 use crate::view::{AssignmentView, MemberView, RoleView, RouterView, TargetView};
 use dataplane_flow::Instant;
 use dataplane_message::{Conditions, Plan, Report, Signs};
 use dataplane_port::PortId;
+use std::collections::VecDeque;
 
 /// What control decides beside the plan: one machine without sockets and clocks.
 ///
@@ -19,49 +22,67 @@ use dataplane_port::PortId;
 /// either order.
 #[derive(Debug)]
 pub struct Care {
-    seed: u64,
+    core: Core,
+    probing: Probing,
+    frames: VecDeque<(PortId, Vec<u8>)>,
 }
 
 impl Care {
     /// A machine that has no plan yet. `seed` moves its probes in time.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { core: Core::new(seed), probing: Probing::default(), frames: VecDeque::new() }
     }
 
     /// Takes what an earlier life left in the state file. Where a running data path knows better
     /// ([`Care::handle_adopted`]), that counts.
     pub fn restore(&mut self, saved: Saved) {
-        let _ = (saved, self.seed);
+        self.core.restore(saved);
     }
 
     /// What the state file should hold. Cheap enough to compare after every event.
     pub fn saved(&self) -> Saved {
-        Saved::default()
+        self.core.saved()
     }
 
     /// A plan is in force. Servers, clusters, routers and pools keep their state by their numbers.
     pub fn handle_plan(&mut self, plan: &Plan, settings: &Settings, now: Instant) {
-        let _ = (plan, settings, now);
+        self.core.handle_plan(plan, settings, now);
+        self.probing.retain(|who| self.core.is_asked(who));
+        self.follow(now);
     }
 
-    /// A data path was found: `running`, it has a plan and `conditions` that were decided before.
+    /// A data path was found: `running`, it has a plan and `conditions` that were decided before. It is told
+    /// what holds now, whatever it has.
     pub fn handle_adopted(&mut self, boot_id: u64, running: bool, conditions: Conditions, now: Instant) {
-        let _ = (boot_id, running, conditions, now);
+        self.core.handle_adopted(boot_id, running, conditions, now);
+        self.follow(now);
+    }
+
+    /// The data path was lost: until it is found again, nobody is asked and silence says nothing.
+    pub fn handle_lost(&mut self, now: Instant) {
+        self.core.handle_lost(now);
+        self.probing.clear();
+        self.frames.clear();
     }
 
     /// The data path has sent signs.
     pub fn handle_signs(&mut self, signs: &Signs, now: Instant) {
-        let _ = (signs, now);
+        self.core.handle_signs(signs, now);
+        self.follow(now);
     }
 
     /// The data path has sent a report.
     pub fn handle_report(&mut self, report: &Report, now: Instant) {
-        let _ = (report, now);
+        self.core.handle_report(report, now);
+        self.follow(now);
     }
 
     /// The data path has sent a frame that came in by `port`.
     pub fn handle_punt(&mut self, port: PortId, frame: &[u8], now: Instant) {
-        let _ = (port, frame, now);
+        if let Some(who) = self.probing.handle_frame(port, frame, now) {
+            self.core.handle_answer(who, now);
+        }
+        self.follow(now);
     }
 
     /// The operator wants something.
@@ -70,67 +91,94 @@ impl Care {
     ///
     /// [`OrderError`]; nothing has changed then.
     pub fn handle_order(&mut self, order: Order, now: Instant) -> Result<(), OrderError> {
-        let _ = (order, now);
-        Ok(())
+        self.core.handle_order(order, now)
     }
 
     /// Time has passed.
     pub fn handle_deadline(&mut self, now: Instant) {
-        let _ = now;
+        self.probing.handle_deadline(now);
+        self.core.handle_deadline(now);
+        self.follow(now);
     }
 
     /// When to call [`Care::handle_deadline`] at the latest; `None`: nothing is waited for.
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        [self.core.next_deadline(), self.probing.next_deadline()].into_iter().flatten().min()
     }
 
     /// A frame to send out of a port.
     pub fn poll_inject(&mut self) -> Option<(PortId, Vec<u8>)> {
-        None
+        self.frames.pop_front()
     }
 
     /// Conditions, when they have changed since the last ones, whole; their serial has risen.
     pub fn poll_conditions(&mut self) -> Option<Conditions> {
-        None
+        self.core.poll_conditions()
     }
 
     /// Something for the log.
     pub fn poll_event(&mut self) -> Option<CareEvent> {
-        None
+        self.core.poll_event()
     }
 
     /// An event in words, with names: one line without an end.
     pub fn describe(&self, event: &CareEvent) -> String {
-        format!("{event:?}")
+        self.core.describe(event)
     }
 
     /// What is set up wrong, in a stable order.
     pub fn findings(&self) -> Vec<Finding> {
-        Vec::new()
+        self.core.findings()
     }
 
     /// Servers, in the order of the plan.
     pub fn targets(&self) -> Vec<TargetView> {
-        Vec::new()
+        self.core.targets()
     }
 
     /// Servers in services, in the order of the plan.
     pub fn members(&self) -> Vec<MemberView> {
-        Vec::new()
+        self.core.members()
     }
 
     /// Roles in availability clusters, in the configured order.
     pub fn roles(&self) -> Vec<RoleView> {
-        Vec::new()
+        self.core.roles()
     }
 
     /// Routers, in the order of the plan.
     pub fn routers(&self) -> Vec<RouterView> {
-        Vec::new()
+        self.core.routers()
     }
 
     /// Which server has which router.
     pub fn assignments(&self) -> Vec<AssignmentView> {
-        Vec::new()
+        self.core.assignments()
+    }
+
+    /// What the core asks, the probers ask; what comes of it, the core hears.
+    fn follow(&mut self, now: Instant) {
+        loop {
+            let mut any = false;
+            while let Some((ask, seat)) = self.core.poll_ask() {
+                self.probing.start(&ask, seat, now);
+                any = true;
+            }
+            while let Some((watch, outcome, mac)) = self.probing.poll_outcome() {
+                self.core.handle_outcome(watch, outcome, mac, now);
+                any = true;
+            }
+            if !any {
+                break;
+            }
+        }
+        while let Some(frame) = self.probing.poll_transmit().or_else(|| self.core.poll_frame()) {
+            if self.frames.len() < FRAMES_MAX {
+                self.frames.push_back(frame);
+            }
+        }
     }
 }
+
+/// The most frames that wait to be taken; what is beyond is lost, as on any line.
+const FRAMES_MAX: usize = 16_384;

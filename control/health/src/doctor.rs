@@ -49,3 +49,28 @@ pub enum FindingKind {
     /// A check fails on all servers of a cluster while no router is up; it is not held against them.
     Suspended,
 }
+
+/// What the doctor remembers between reports.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doctor {
+    alarms: Vec<dataplane_message::Alarm>,
+}
+
+impl Doctor {
+    /// The newest alarms of the data path.
+    pub(crate) fn handle_alarms(&mut self, alarms: &[dataplane_message::Alarm]) {
+        if self.alarms != alarms {
+            self.alarms = alarms.to_vec();
+        }
+    }
+    pub(crate) fn alarms(&self) -> &[dataplane_message::Alarm] {
+        &self.alarms
+    }
+}
+
+impl Finding {
+    /// A finding about nothing in particular.
+    pub(crate) fn new(kind: FindingKind, text: String, fix: String) -> Self {
+        Self { kind, target: None, router: None, cluster: None, pool: None, text, fix }
+    }
+}

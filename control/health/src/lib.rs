@@ -2,13 +2,23 @@
 //! FS-30 to FS-34). Machines without sockets and clocks; [`Care`] joins them.
 
 mod care;
+mod damper;
 mod doctor;
+mod drain;
 mod event;
+mod machine;
+mod monitor;
 mod order;
+mod passive;
+mod pool;
+mod probing;
+mod quorum;
 mod roles;
 mod saved;
 mod settings;
 mod view;
+mod watch;
+mod weights;
 
 pub use care::Care;
 pub use doctor::{Finding, FindingKind};

@@ -10,10 +10,10 @@ use dataplane_wire::nd::{Advertisement, Kind, Message, Solicitation};
 use dataplane_wire::{MacAddr, ethernet, multicast};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100);
-pub(crate) const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100);
+const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
 
-pub(crate) fn arp(
+fn arp(
     operation: Operation,
     sender: (MacAddr, Ipv4Addr),
     target: (MacAddr, Ipv4Addr),
@@ -32,26 +32,26 @@ pub(crate) fn arp(
     frame
 }
 
-pub(crate) fn asks(sender: (MacAddr, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
+fn asks(sender: (MacAddr, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
     arp(Operation::Request, sender, (MacAddr::ZERO, target), MacAddr::BROADCAST)
 }
 
-pub(crate) fn parsed(frame: &[u8]) -> Repr {
+fn parsed(frame: &[u8]) -> Repr {
     Repr::parse(&Packet::new_checked(&frame[14..]).unwrap())
 }
 
-pub(crate) fn server(n: usize) -> (MacAddr, Ipv4Addr) {
+fn server(n: usize) -> (MacAddr, Ipv4Addr) {
     (server_mac(n), VIP)
 }
 
-pub(crate) fn vip6_plan() -> dataplane_message::Plan {
+fn vip6_plan() -> dataplane_message::Plan {
     let mut plan = plan(Chooser::RoundRobin);
     let members = plan.clusters[0].services[0].members.clone();
     plan.clusters.push(cluster(1, "web6", VIP6.into(), VMAC_B, &members, Chooser::RoundRobin));
     plan
 }
 
-pub(crate) fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr, to: MacAddr) -> Vec<u8> {
+fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr, to: MacAddr) -> Vec<u8> {
     let probe = src.1.is_unspecified();
     let message = Solicitation {
         src: src.1,
@@ -66,7 +66,7 @@ pub(crate) fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr
     frame
 }
 
-pub(crate) fn group(target: Ipv6Addr) -> (Ipv6Addr, MacAddr) {
+fn group(target: Ipv6Addr) -> (Ipv6Addr, MacAddr) {
     let group = multicast::solicited_node(target);
     (group, multicast::mac_v6(group))
 }

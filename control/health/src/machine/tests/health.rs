@@ -1,0 +1,323 @@
+use super::*;
+
+#[test]
+fn fs10a_at_start_all_are_presumed_up() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.take();
+    assert_eq!(world.conditions.targets, []);
+    world.run(5000);
+    assert!(world.found(A).is_empty());
+    assert!(world.events.is_empty(), "{:?}", world.events);
+}
+
+/// Row b by active checks alone.
+#[test]
+fn fs10_a_deaf_server_is_down_within_350_ms_and_not_dead() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    for start in 0..50 {
+        let mut world = World::new(&plan, &settings(3, 0));
+        world.run(2000 + start * 7);
+        world.servers.insert(A, Is::Deaf);
+        world.run(8000);
+        let found = world.found(A);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let (at, health, reason) = &found[0];
+        assert_eq!(*health, Health::Down);
+        assert!(at - (2000 + start * 7) <= 350, "{at}");
+        assert!(matches!(reason, Some(Reason::Check { check, .. }) if check == "tcp 80"), "{reason:?}");
+        assert!(world.is_open(B));
+    }
+}
+
+#[test]
+fn fs10_a_silent_server_is_dead_after_3_s() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    world.servers.insert(A, Is::Gone);
+    world.run(10_000);
+    let found: Vec<_> = world.found(A).into_iter().map(|(at, health, _)| (at, health)).collect();
+    assert!(matches!(found[..], [(..=2350, Health::Down), (4500..=5200, Health::Dead)]), "{found:?}");
+    world.servers.insert(A, Is::Fine);
+    world.run(14_000);
+    assert_eq!(world.health(A), Health::Up);
+}
+
+/// Row b: link down at once, in service within 2 s of the link's return.
+#[test]
+fn fs10_a_link() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    let all = world.up;
+    world.up = all.without(PortId(1));
+    world.run(2030);
+    assert_eq!(world.health(A), Health::Dead);
+    world.up = all;
+    world.run(4000);
+    assert_eq!(world.health(A), Health::Up, "{:?}", world.found(A));
+    assert!(world.is_open(A));
+}
+
+/// Row c.
+#[test]
+fn fs10_flapping_changes_at_most_twice_a_minute() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    for (what, seed) in (0..12).map(|seed| (seed % 3, seed)) {
+        let mut world = World::new(&plan, &settings(3, 0));
+        world.rate = 67;
+        world.run(2000 + seed * 13);
+        let all = world.up;
+        for i in 0..600 {
+            let from = 2000 + seed * 13 + i * 100;
+            match what {
+                0 => world.up = all.without(PortId(1)),
+                1 => drop(world.servers.insert(A, Is::Refusing)),
+                _ => drop(world.servers.insert(A, Is::Deaf)),
+            }
+            world.run(from + 50);
+            world.up = all;
+            world.servers.insert(A, Is::Fine);
+            world.run(from + 100);
+        }
+        // Dead and down are the same to a flow: what counts is whether it takes new ones.
+        let mut open = true;
+        let mut changes = 0;
+        for (_, health, _) in world.found(A) {
+            if (health == Health::Up) != open {
+                open = !open;
+                changes += 1;
+            }
+        }
+        assert!((1..=2).contains(&changes), "{what} {seed}: {:?}", world.found(A));
+    }
+}
+
+/// Row a: refused, found in the traffic, and the active check agrees.
+#[test]
+fn fs31_refusals_are_found_within_100_ms() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut late = 0;
+    for start in 0..50 {
+        let mut world = World::new(&plan, &settings(3, 0));
+        world.rate = 67;
+        world.run(5000 + start * 3);
+        world.servers.insert(A, Is::Refusing);
+        world.run(6000);
+        let (at, _, reason) = world.found(A)[0].clone();
+        assert!(reason.is_some());
+        late += usize::from(at - (5000 + start * 3) > 100);
+        assert!(at - (5000 + start * 3) <= 200);
+    }
+    assert!(late <= 25, "p50: {late} of 50 late");
+}
+
+#[test]
+fn fs31_passive_signs_alone_take_out_one_of_three_and_it_comes_back() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut settings = settings(3, 0);
+    settings.clusters[0].checks.clear();
+    let mut world = World::new(&plan, &settings);
+    world.rate = 67;
+    world.run(5000);
+    world.servers.insert(A, Is::Refusing);
+    world.run(5500);
+    world.servers.insert(B, Is::Refusing);
+    world.run(8000);
+    assert!(!world.is_open(A) && world.is_open(B), "{:?}", world.events);
+    assert_eq!(world.found(A)[0].2, Some(Reason::Traffic(Sign::Refused)));
+    world.servers.insert(A, Is::Fine);
+    world.servers.insert(B, Is::Fine);
+    world.run(14_000);
+    assert!(world.is_open(A), "after a probation of 5 s");
+}
+
+/// Row n: one that answers past the switch.
+#[test]
+fn fs31_another_return_path_is_no_failure_and_is_named() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    for i in 0..200 {
+        let mut row = world.signs.get(&A).copied().expect("seen");
+        row.opened += 2;
+        row.bypassed += 2;
+        row.completed += 2;
+        world.signs.insert(A, row);
+        world.run(2000 + i * 20);
+    }
+    assert!(world.found(A).is_empty());
+    assert!(world.events.iter().any(|(_, e)| matches!(e, CareEvent::PassiveOff { target: A, off: true })));
+    assert!(
+        world.core.findings().iter().any(|f| f.kind == crate::FindingKind::Bypassed && f.target == Some(A))
+    );
+}
+
+/// Row l: both routers gone, routed checks with them, ARP is good.
+#[test]
+fn fs30_no_server_fails_because_its_routers_are_gone() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    for gap in [0, 50, 100, 170] {
+        let mut world = World::new(&plan, &settings(3, 0));
+        world.run(2000);
+        for id in 0..2 {
+            world.routers.insert(RouterId(id), Is::Gone);
+        }
+        world.run(2000 + gap);
+        for id in 0..3 {
+            world.servers.insert(TargetId(id), Is::Deaf);
+        }
+        world.run(10_000);
+        for id in 0..3 {
+            assert!(world.found(TargetId(id)).is_empty(), "{:?}", world.events);
+        }
+        assert!(world.events.iter().any(|(_, e)| matches!(e, CareEvent::Suspended { suspended: true, .. })));
+        assert!(world.core.findings().iter().any(|f| f.kind == crate::FindingKind::Suspended));
+        for id in 0..2 {
+            world.routers.insert(RouterId(id), Is::Fine);
+        }
+        for id in 0..3 {
+            world.servers.insert(TargetId(id), Is::Fine);
+        }
+        world.run(20_000);
+        for id in 0..3 {
+            assert!(world.found(TargetId(id)).is_empty(), "{:?}", world.events);
+        }
+        // And they count again.
+        world.servers.insert(A, Is::Deaf);
+        world.run(20_400);
+        assert_eq!(world.health(A), Health::Down);
+    }
+}
+
+/// FS-30: ARP is good and nothing routed has ever come back.
+#[test]
+fn fs30_replies_that_do_not_come_back_are_named_so() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.servers.insert(A, Is::Deaf);
+    world.run(5000);
+    assert_eq!(world.health(A), Health::Down);
+    assert_eq!(world.found(A)[0].2, Some(Reason::NoReturn));
+    assert!(
+        world.core.findings().iter().any(|f| f.kind == crate::FindingKind::NoReturn && f.target == Some(A))
+    );
+}
+
+/// Row e: a router's fall and return; its servers are moved after 30 s.
+#[test]
+fn fs13_routers() {
+    let plan = plan(8, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(8, 0));
+    world.run(2000);
+    assert_eq!(world.conditions.assignments.len(), 8);
+    world.routers.insert(RouterId(0), Is::Gone);
+    world.run(2350);
+    assert!(world.conditions.routers.iter().any(|r| r.id == RouterId(0) && !r.up));
+    assert_eq!(world.frames, 0, "redirect serves them");
+    world.run(33_000);
+    assert!(world.conditions.assignments.iter().all(|a| a.router == RouterId(1)));
+    assert_eq!(world.frames, 4, "each was told once");
+    world.up = world.up.without(PortId(31));
+    world.run(33_030);
+    assert!(world.conditions.routers.iter().any(|r| r.id == RouterId(1) && !r.up), "link: at once");
+}
+
+#[test]
+fn a_lost_data_path_is_not_held_against_servers() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    world.core.handle_lost(world.now);
+    world.traffic = false;
+    for id in 0..3 {
+        world.servers.insert(TargetId(id), Is::Gone);
+    }
+    world.run(20_000);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    for id in 0..3 {
+        world.servers.insert(TargetId(id), Is::Fine);
+    }
+    world.traffic = true;
+    let serial = world.conditions.serial;
+    world.core.handle_adopted(2, false, Conditions::default(), world.now);
+    world.run(25_000);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    assert!(world.conditions.serial > serial, "a new data path is told all");
+}
+
+#[test]
+fn adopted_conditions_stay_until_counted_afresh() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let settings = settings(3, 0);
+    let mut world = World::new(&plan, &settings);
+    world.run(2000);
+    world.servers.insert(A, Is::Refusing);
+    world.run(4000);
+    assert_eq!(world.health(A), Health::Down);
+    let mut core = Core::new(99);
+    core.handle_adopted(1, true, world.conditions.clone(), ms(1));
+    core.handle_plan(&plan, &settings, ms(2));
+    let mut next = World::around(core, &plan);
+    next.servers.insert(A, Is::Refusing);
+    next.conditions.serial = world.conditions.serial;
+    next.run(50);
+    assert_eq!(next.health(A), Health::Down);
+    next.run(3000);
+    assert_eq!(next.health(A), Health::Down);
+    assert!(next.events.is_empty(), "{:?}", next.events);
+    next.servers.insert(A, Is::Fine);
+    next.run(6000);
+    assert_eq!(next.health(A), Health::Up);
+}
+
+#[test]
+fn fs34_backups_are_taken_and_left() {
+    let mut plan = plan(3, ClusterMode::LoadSharing);
+    plan.clusters[0].services[0].members[2].backup = true;
+    let mut settings = settings(3, 0);
+    settings.clusters[0].services[0].quorum = 2;
+    let mut world = World::new(&plan, &settings);
+    world.run(2000);
+    let backup =
+        |world: &World| world.conditions.members.iter().find(|m| m.target.0 == 2).expect("told").open;
+    assert!(!backup(&world));
+    world.servers.insert(A, Is::Refusing);
+    world.run(2500);
+    assert!(backup(&world));
+    world.servers.insert(A, Is::Fine);
+    world.run(10_000);
+    assert!(world.is_open(A) && backup(&world));
+    world.run(16_000);
+    assert!(!backup(&world));
+}
+
+/// Row c: slow start is visible in the shares.
+#[test]
+fn fs33_slow_start_ramps_in_ten_steps() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 10_000));
+    world.run(2000);
+    world.servers.insert(A, Is::Refusing);
+    world.run(4000);
+    world.servers.insert(A, Is::Fine);
+    let mut seen = Vec::new();
+    for at in (4000..20_000).step_by(100) {
+        world.run(at);
+        let weight = |id| {
+            world
+                .conditions
+                .members
+                .iter()
+                .find(|m| m.target == id)
+                .map_or(1, |m| if m.open { m.weight } else { 0 })
+        };
+        let share = u64::from(weight(A)) * 1000 / u64::from(weight(B));
+        if seen.last() != Some(&share) {
+            seen.push(share);
+        }
+    }
+    assert_eq!(seen[..2], [0, 100], "{seen:?}");
+    assert!(seen.len() >= 11 && seen.is_sorted() && seen.last() == Some(&1000), "{seen:?}");
+}

@@ -1,0 +1,85 @@
+use super::*;
+use Role::{Primary as P, SecondaryFailed as F, SecondaryOperational as O};
+
+/// Row d: the primary dies, comes back, the second dies.
+#[test]
+fn fs15_roles_through_failures_and_restarts() {
+    let plan = plan(3, ClusterMode::Availability);
+    let settings = settings(3, 0);
+    let mut world = World::new(&plan, &settings);
+    world.run(2000);
+    assert_eq!(world.roles(), [P, O, O]);
+    assert_eq!(world.conditions.orders, [(C, vec![A, B, TargetId(2)])]);
+    world.servers.insert(A, Is::Gone);
+    world.run(8000);
+    assert_eq!(world.roles(), [F, P, O]);
+    world.servers.insert(A, Is::Fine);
+    world.run(20_000);
+    assert_eq!(world.roles(), [O, P, O], "it never pre-empts");
+    world.servers.insert(B, Is::Refusing);
+    world.run(22_000);
+    assert_eq!(world.roles(), [P, F, O]);
+
+    // Control is restarted while the data path lives ...
+    let mut core = Core::new(5);
+    core.restore(Saved::default());
+    core.handle_adopted(1, true, world.conditions.clone(), ms(0));
+    core.handle_plan(&plan, &settings, ms(1));
+    let mut next = World::around(core, &plan);
+    next.conditions.serial = world.conditions.serial;
+    next.servers = world.servers.clone();
+    assert_eq!(next.roles(), [P, F, O]);
+    next.run(5000);
+    assert_eq!(next.roles(), [P, F, O]);
+    next.servers.insert(A, Is::Refusing);
+    next.run(6000);
+    assert_eq!(next.roles(), [F, F, P]);
+
+    // ... and then both are.
+    let mut core = Core::new(6);
+    core.restore(next.core.saved());
+    core.handle_adopted(2, false, Conditions::default(), ms(0));
+    core.handle_plan(&plan, &settings, ms(1));
+    let mut last = World::around(core, &plan);
+    last.run(5000);
+    assert_eq!(last.roles(), [O, O, P]);
+}
+
+#[test]
+fn fs15_none_up_the_first_that_recovers_at_once() {
+    let plan = plan(3, ClusterMode::Availability);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    for id in 0..3 {
+        world.servers.insert(TargetId(id), Is::Refusing);
+    }
+    world.run(4000);
+    assert_eq!(world.roles(), [F, F, F]);
+    world.servers.insert(B, Is::Fine);
+    world.run(4400);
+    assert_eq!(world.roles(), [F, P, F]);
+}
+
+#[test]
+fn fs15_switchover_by_order() {
+    let plan = plan(3, ClusterMode::Availability);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    let order = |to, reset| Order::Switchover { cluster: C, to, reset };
+    assert_eq!(world.core.handle_order(order(None, false), world.now), Ok(()));
+    world.take();
+    assert_eq!(world.roles(), [O, P, O]);
+    assert_eq!(world.conditions.orders[0].1[0], B);
+    assert_eq!(world.conditions.targets, [], "its flows finish");
+    assert_eq!(world.core.handle_order(order(Some(TargetId(2)), true), world.now), Ok(()));
+    world.take();
+    assert_eq!(world.health(B), Health::Dead, "its flows are reset");
+    world.run(8000);
+    assert_eq!(world.health(B), Health::Up);
+    assert_eq!(world.roles(), [O, O, P]);
+    for id in [A, B] {
+        world.servers.insert(id, Is::Gone);
+    }
+    world.run(14_000);
+    assert_eq!(world.core.handle_order(order(None, false), world.now), Err(OrderError::NoneOperational));
+}
