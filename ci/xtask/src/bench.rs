@@ -16,8 +16,14 @@ const PACKETS: u64 = 64_000;
 const TIMED_PACKETS: u64 = 20_000_000;
 
 /// (case of the bench program, established flows)
-const CASES: [(&str, u32); 5] =
-    [("inbound", 1000), ("inbound", 100_000), ("outbound", 1000), ("new", 1000), ("bridge", 1000)];
+const CASES: [(&str, u32); 6] = [
+    ("inbound", 1000),
+    ("inbound", 100_000),
+    ("outbound", 1000),
+    ("data", 1000),
+    ("new", 1000),
+    ("bridge", 1000),
+];
 
 /// Measures, prints a table, writes it as JSON under `target/`.
 pub(crate) fn run() -> Result<()> {

@@ -12,6 +12,7 @@ mod demo;
 mod lint;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -43,6 +44,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The whole switch in virtual time, from seeds: `cargo xtask sim --seeds 1000`, `--scenario list`.
+    Sim {
+        /// For the simulator's own command line: `--seed N`, `--seeds COUNT`, `--scenario NAME`, `--trace`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Show HTTP going through the switch, in less than two minutes after the build.
     Demo,
     /// Measure what a packet costs. Prints figures, asserts nothing.
@@ -63,6 +70,7 @@ fn main() -> ExitCode {
         Command::Build => build::all().map(drop),
         Command::Test { long } => test::run(long),
         Command::Scenarios { arguments } => test::scenarios_only(&arguments),
+        Command::Sim { arguments } => sim::run(&arguments),
         Command::Demo => demo::run(),
         Command::Bench => bench::run(),
         Command::Lint => lint::run(),

@@ -1,7 +1,7 @@
 //! Everything that can be tested on this machine, in one go, with a list of what was and what was not.
 
 use crate::workspace::cargo;
-use crate::{build, setup, shell};
+use crate::{build, setup, shell, sim};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -42,6 +42,7 @@ pub(crate) fn run(long: bool) -> Result<()> {
     parts.push(part("examples in documentation", || {
         counted_lines(&mut cargo(&format!("test --doc --quiet {}", build::selection().0)))
     }));
+    parts.push(part("simulator", || simulator(long)));
     parts.push(part("scenarios", || scenarios(if long { &["--full"] } else { &[] })));
 
     println!("\n{:<28}{:<9}{:>7}  figure", "part", "result", "s");
@@ -90,6 +91,13 @@ fn unit(long: bool) -> Result<Outcome> {
 
 fn lengthened(long: bool, command: &mut Command) -> &mut Command {
     if long { command.env("PROPTEST_CASES", LONG_CASES) } else { command }
+}
+
+/// The switch in virtual time. Its own last line is the figure.
+fn simulator(long: bool) -> Result<Outcome> {
+    let (well, lines) = shell::tee(&mut sim::part(long)?)?;
+    let last = lines.iter().rfind(|l| l.starts_with("simulator: ")).map_or("no summary", String::as_str);
+    Ok(outcome(well, last.trim_start_matches("simulator: ").to_owned()))
 }
 
 /// Real traffic. Its own last line is the figure.

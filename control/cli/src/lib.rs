@@ -5,15 +5,16 @@
 //! only how they look.
 
 mod grammar;
+mod order;
 mod table;
 mod units;
 mod views;
 
-pub use grammar::{Cli, Command, FlowFilter, Output, Show};
+pub use grammar::{Cli, Command, FlowFilter, Output, Show, WeightWord};
 
 use control_config::Checked;
 use control_show::{
-    Answer, AskError, DataPath, FlowQuery, Refusal, Reloaded, Request, Shown, View, What, ask,
+    Answer, AskError, DataPath, FlowQuery, HealthQuery, Refusal, Reloaded, Request, Shown, View, What, ask,
 };
 use std::io::{self, Write};
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::path::Path;
 pub enum Status {
     /// Done.
     Done = 0,
-    /// Refused, or failed.
+    /// Refused, failed, or something was found.
     Refused = 1,
     /// A mistake on the command line, or in the file that was to be checked.
     Usage = 2,
@@ -44,11 +45,19 @@ pub fn execute(cli: &Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Resul
         Command::Accept { server } => Request::Accept { server: server.clone() },
         Command::Reload => Request::Reload,
         Command::Show { what } => Request::Show(asked(what, cli.output)),
+        Command::Doctor => Request::Doctor,
+        command => match order::ordered(command) {
+            Some(order) => Request::Order(order),
+            None => return Ok(Status::Usage),
+        },
     };
     match ask(&cli.runtime_dir, &request) {
         Ok(Answer::Shown(shown)) => {
             show(&shown, &request, cli.output, out, err)?;
-            Ok(Status::Done)
+            match &shown.view {
+                View::Findings(findings) if !findings.is_empty() => Ok(Status::Refused),
+                _ => Ok(Status::Done),
+            }
         }
         Ok(Answer::Reloaded(reloaded)) => {
             tell(&reloaded, cli.output, out, err)?;
@@ -62,6 +71,22 @@ pub fn execute(cli: &Cli, out: &mut dyn Write, err: &mut dyn Write) -> io::Resul
                 Output::Json => json(&accepted, out)?,
             }
             Ok(Status::Done)
+        }
+        Ok(Answer::Ordered(ordered)) => {
+            let waited = match &cli.command {
+                Command::Drain { server, wait: true, .. } => Some(server),
+                _ => None,
+            };
+            match cli.output {
+                Output::Table => writeln!(out, "{}", ordered.text)?,
+                Output::Json if waited.is_none() => json(&ordered, out)?,
+                // One object: the server's health when it is done.
+                Output::Json => {}
+            }
+            match waited {
+                Some(server) => order::wait(&cli.runtime_dir, server, cli.output, out, err),
+                None => Ok(Status::Done),
+            }
         }
         Ok(Answer::Refused(refusal)) => {
             refuse(&refusal, cli.output, out, err)?;
@@ -82,12 +107,16 @@ fn asked(what: &Show, output: Output) -> What {
             cluster: filter.cluster.clone(),
             server: filter.server.clone(),
             client: filter.client,
+            state: filter.state.clone(),
             limit: filter.limit.unwrap_or(if output == Output::Table { FLOWS_TABLE } else { 0 }),
         }),
         Show::Ports => What::Ports,
         Show::Workers => What::Workers,
         Show::Drops => What::Drops,
         Show::Routers => What::Routers,
+        Show::Health { server } => What::Health(HealthQuery { server: server.clone() }),
+        Show::Pools => What::Pools,
+        Show::Load => What::Load,
         Show::Bridge => What::Bridge,
         Show::Alarms => What::Alarms,
         Show::Version => What::Version,

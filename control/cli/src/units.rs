@@ -21,6 +21,28 @@ pub(crate) fn rate(rate: Rate) -> String {
     }
 }
 
+/// Bytes per second; `-` where it is not known yet.
+pub(crate) fn bytes_rate(rate: Rate) -> String {
+    rate.map_or_else(|| "-".into(), |rate| bytes(rate.round().max(0.0) as u64))
+}
+
+/// Microseconds: `16us`, `1.0ms`, `8.4s`.
+pub(crate) fn micros(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us}us"),
+        1_000..1_000_000 => format!("{:.1}ms", us as f64 / 1e3),
+        _ => format!("{:.1}s", us as f64 / 1e6),
+    }
+}
+
+/// A bar of ten characters for a part of 0 to 1, to an eighth of a character.
+pub(crate) fn bar(part: f64) -> String {
+    let eighths = (part.clamp(0.0, 1.0) * 80.0).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    bar.extend(['▏', '▎', '▍', '▌', '▋', '▊', '▉'].get((eighths % 8).wrapping_sub(1)));
+    bar
+}
+
 /// Seconds: `45s`, `3m20s`, `2h05m`, `4d07h`.
 pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
@@ -72,6 +94,9 @@ mod tests {
             [None, Some(0.0), Some(0.3), Some(999.9), Some(1234.5)].map(rate),
             ["-", "0", "0.3", "999.9", "1.23k"]
         );
+        assert_eq!([None, Some(0.2), Some(1499.6)].map(bytes_rate), ["-", "0B", "1.50kB"]);
+        assert_eq!([16, 999, 1_024, 8_400_000].map(micros), ["16us", "999us", "1.0ms", "8.4s"]);
+        assert_eq!([0.0, 0.05, 0.5, 1.0, 7.0].map(bar), ["", "▌", "█████", "██████████", "██████████"]);
         assert_eq!(
             [0, 59, 60, 3599, 3600, 86_399, 90_000].map(duration),
             ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "1d01h"]

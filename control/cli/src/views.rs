@@ -1,10 +1,14 @@
 //! How each view looks as a table.
 
+mod health;
+
+pub(crate) use health::progress;
+
 use crate::table::Table;
 use crate::units::{bytes, count, duration, rate};
 use control_show::{
-    AlarmRow, BridgeRow, ClusterRow, DropRow, FlowRow, Membership, PortRow, RouterRow, ServerRow, Shown,
-    VersionRow, View, WorkerRow,
+    AlarmRow, BridgeRow, ClusterRow, DropRow, FlowRow, Membership, PortRow, ServerRow, Shown, VersionRow,
+    View, WorkerRow,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +21,11 @@ pub(crate) fn text(shown: &Shown) -> String {
         View::Ports(rows) => ports(rows),
         View::Workers(rows) => workers(rows),
         View::Drops(rows) => drops(rows),
-        View::Routers(rows) => routers(rows),
+        View::Routers(rows) => health::routers(rows),
+        View::Health(rows) => health::health(rows),
+        View::Pools(rows) => health::pools(rows),
+        View::Load(rows) => health::load(rows),
+        View::Findings(rows) => health::findings(rows),
         View::Bridge(rows) => bridge(rows),
         View::Alarms(rows) => alarms(rows),
         View::Version(row) => version(shown, row),
@@ -26,10 +34,21 @@ pub(crate) fn text(shown: &Shown) -> String {
 
 fn clusters(rows: &[ClusterRow]) -> String {
     let mut table = Table::new(&[
-        "CLUSTER", ">VLAN", "VIP", "VMAC", ">UP", "SERVICE", "PROTOCOL", "PORTS", "CHOOSER", "AFFINITY",
-        ">NEW", ">NEW/S", ">OPENED", ">HASHED",
+        "CLUSTER", ">VLAN", "VIP", "VMAC", "MODE", ">UP", "SERVICE", "PROTOCOL", "PORTS", "CHOOSER",
+        "AFFINITY", ">NEW", ">NEW/S", ">OPENED", ">HASHED",
     ]);
+    let mut notes = String::new();
     for row in rows {
+        if !row.roles.is_empty() {
+            let roles: Vec<String> =
+                row.roles.iter().map(|role| format!("{} {}", role.server, role.role)).collect();
+            notes += &format!("{}: {}\n", row.name, roles.join(", "));
+        }
+        for service in row.services.iter().filter(|service| !service.backups.is_empty()) {
+            let do_now = if service.backups_taken { "taken" } else { "standing by" };
+            let backups = service.backups.join(", ");
+            notes += &format!("{}/{}: backup {backups} {do_now}\n", row.name, service.name);
+        }
         for (place, service) in row.services.iter().enumerate() {
             // What is the cluster's stands in its first line.
             let first = |cell: String| if place == 0 { cell } else { String::new() };
@@ -49,6 +68,7 @@ fn clusters(rows: &[ClusterRow]) -> String {
                 first(row.vlan.to_string()),
                 first(row.vip.to_string()),
                 first(row.vmac.to_string()),
+                first(row.mode.clone()),
                 first(format!("{}/{}", row.servers_up, row.servers)),
                 service.name.clone(),
                 service.protocol.clone(),
@@ -62,7 +82,7 @@ fn clusters(rows: &[ClusterRow]) -> String {
             ]);
         }
     }
-    table.text("no clusters")
+    table.text("no clusters") + &notes
 }
 
 fn servers(rows: &[ServerRow]) -> String {
@@ -99,6 +119,9 @@ fn servers(rows: &[ServerRow]) -> String {
             bytes(row.outbound.bytes),
             rate(row.outbound.frames_per_s),
         ]);
+        if let Some(reason) = &row.reason {
+            notes += &format!("{}: {reason}\n", row.name);
+        }
         if let Some(contender) = row.contender {
             notes += &format!("{}: {contender} claims to be this server too\n", row.name);
         }
@@ -243,21 +266,6 @@ fn drops(rows: &[DropRow]) -> String {
         table.row([row.reason.clone(), count(row.frames), rate(row.frames_per_s)]);
     }
     table.text("nothing was dropped")
-}
-
-fn routers(rows: &[RouterRow]) -> String {
-    let mut table = Table::new(&["ROUTER", "ADDRESS", "MAC", "PORT", ">VLAN", "PORT-STATE"]);
-    for row in rows {
-        table.row([
-            row.name.clone(),
-            row.address.to_string(),
-            row.mac.map_or_else(|| "-".into(), |mac| mac.to_string()),
-            row.port.clone(),
-            row.vlan.to_string(),
-            row.state.clone(),
-        ]);
-    }
-    table.text("no routers")
 }
 
 fn bridge(rows: &[BridgeRow]) -> String {

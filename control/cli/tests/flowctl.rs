@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // free in tests
 
 use clap::{CommandFactory, Parser};
-use control_cli::{Cli, Command, FlowFilter, Output, Show};
+use control_cli::{Cli, Command, FlowFilter, Output, Show, WeightWord};
 use control_daemon::control::{ControlOptions, control};
 use control_daemon::orders::{Commander, wired};
 use std::fs;
@@ -31,8 +31,11 @@ impl Lab {
 
     fn started(name: &str) -> Self {
         let mut lab = Self::new(name);
-        let options =
-            ControlOptions { config: lab.folder.join("switch.toml"), runtime_dir: lab.folder.clone() };
+        let options = ControlOptions {
+            config: lab.folder.join("switch.toml"),
+            runtime_dir: lab.folder.clone(),
+            state_dir: lab.folder.clone(),
+        };
         let (commander, mut orders) = wired().unwrap();
         let thread = std::thread::spawn(move || control(&options, &mut orders).unwrap());
         lab.running = Some((commander, thread));
@@ -93,8 +96,10 @@ fn without_a_daemon_it_says_how_to_start_one() {
 #[test]
 fn every_view_is_shown_as_a_table_and_as_an_object() {
     let lab = Lab::started("views");
-    for what in ["clusters", "servers", "ports", "workers", "drops", "routers", "bridge", "alarms", "version"]
-    {
+    for what in [
+        "clusters", "servers", "ports", "workers", "drops", "routers", "bridge", "alarms", "version",
+        "health", "pools", "load",
+    ] {
         let (code, out, err) = lab.flowctl(&["show", what]);
         assert_eq!(code, 0, "{err}");
         assert!(!out.is_empty());
@@ -108,6 +113,55 @@ fn every_view_is_shown_as_a_table_and_as_an_object() {
     let (code, out, err) = lab.flowctl(&["show", "flows"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("flowswitch-dp"), "{err}");
+}
+
+#[test]
+fn an_order_without_a_data_path_is_refused_and_says_why() {
+    let lab = Lab::started("order");
+    for words in [
+        &["drain", "web-1", "--deadline", "60s", "--wait"][..],
+        &["enable", "web-1"],
+        &["disable", "web-1"],
+        &["weight", "web-1", "3", "--cluster", "web", "--service", "default"],
+        &["switchover", "web", "--to", "web-1", "--reset"],
+    ] {
+        let (code, out, err) = lab.flowctl(words);
+        assert_eq!((code, out.as_str()), (1, ""), "{words:?}");
+        assert!(err.contains("is flowswitch-dp running?"), "{err}");
+    }
+    let (code, out, _) = lab.flowctl(&["doctor"]);
+    assert_eq!((code, out.as_str()), (0, "nothing is set up wrong, as far as can be seen\n"));
+    let (code, out, _) = lab.flowctl(&["doctor", "--output", "json"]);
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, object["findings"].as_array().map(Vec::len)), (0, Some(0)));
+    let (code, _, err) = lab.flowctl(&["show", "health", "web-9"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("there is no server web-9"), "{err}");
+}
+
+#[test]
+fn orders_are_checked_before_anybody_is_asked() {
+    let parse = |words: &[&str]| Cli::try_parse_from([&["flowctl"], words].concat());
+    for words in [
+        &["drain"][..],
+        &["drain", "web-1", "--deadline", "soon"],
+        &["weight", "web-1"],
+        &["weight", "web-1", "1001"],
+        &["weight", "web-1", "-1"],
+        &["switchover"],
+        &["show", "flows", "--state", "dead"],
+    ] {
+        assert!(parse(words).is_err(), "{words:?}");
+    }
+    let Command::Weight { weight, .. } = parse(&["weight", "web-1", "default"]).unwrap().command else {
+        panic!("weight")
+    };
+    assert_eq!(weight, WeightWord(None));
+    for command in ["drain", "weight", "switchover", "doctor"] {
+        let mut help = Cli::command();
+        let help = help.find_subcommand_mut(command).unwrap().render_help().to_string();
+        assert!(help.contains("Examples:"), "{help}");
+    }
 }
 
 #[test]

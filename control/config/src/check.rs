@@ -3,8 +3,10 @@
 //! A part that is broken has been reported; what follows from it is left out, so that one mistake is
 //! one message.
 
+mod checks;
 mod clusters;
 mod hosts;
+mod pools;
 mod ports;
 
 use crate::config::{Config, Switch};
@@ -30,6 +32,7 @@ const VLAN: u16 = 1;
 struct Facts {
     ports: Names<PortFacts>,
     servers: Names<ServerFacts>,
+    routers: Names<()>,
     /// Whose a MAC address is, in words.
     macs: HashMap<MacAddr, String>,
     /// Whose an address is, in words.
@@ -150,7 +153,12 @@ pub(crate) fn check(raw: Raw, findings: &mut Findings) -> Option<Config> {
     let ports = ports::check(raw.ports, hugepages, &mut facts, findings);
     let servers = hosts::servers(raw.servers, &mut facts, findings);
     let routers = hosts::routers(raw.routers, &mut facts, findings);
+    let pools = pools::check(raw.pools, routers.as_deref(), &mut facts, findings);
     let clusters = clusters::check(raw.clusters, &mut facts, findings);
+    let clusters = clusters.and_then(|clusters| {
+        pools::probe_addresses(&clusters, routers.as_deref(), pools.as_deref(), &facts, findings);
+        whole(clusters)
+    });
     if let (Some(clusters), Some(servers)) = (&clusters, &servers) {
         for (place, server) in servers.iter().enumerate() {
             if !clusters.iter().any(|cluster| cluster.servers.contains(&place)) {
@@ -163,6 +171,7 @@ pub(crate) fn check(raw: Raw, findings: &mut Findings) -> Option<Config> {
         bridge: bridge?,
         ports: ports?,
         routers: routers?,
+        pools: pools?,
         servers: servers?,
         clusters: clusters?,
         warnings: Vec::new(),

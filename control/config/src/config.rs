@@ -4,11 +4,13 @@ use crate::check;
 use crate::mistake::{ConfigErrors, ConfigWarning};
 use crate::raw::Raw;
 use crate::reader::Findings;
+use control_health::RouterCheck;
+use control_probe::Check;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
-use dataplane_message::{Admin, Boot};
 use dataplane_message::{
-    BridgePlan, Chooser, Fail, MacPlan, Mode, PortBoot, PortPlan, RouterPlan, Timeouts, UdpMode,
+    Admin, Boot, BridgePlan, Chooser, ClusterMode, DeadFlows, Fail, MacPlan, Mode, PortBoot, PortPlan,
+    Redirect, Spread, Timeouts, UdpMode,
 };
 use dataplane_port::{PortId, VlanId};
 use dataplane_wire::MacAddr;
@@ -23,7 +25,8 @@ pub struct Config {
     pub(crate) switch: Switch,
     pub(crate) bridge: BridgePlan,
     pub(crate) ports: Vec<Port>,
-    pub(crate) routers: Vec<RouterPlan>,
+    pub(crate) routers: Vec<Router>,
+    pub(crate) pools: Vec<Pool>,
     pub(crate) servers: Vec<Server>,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) warnings: Vec<ConfigWarning>,
@@ -54,6 +57,29 @@ pub(crate) struct Server {
     pub(crate) port: PortId,
     pub(crate) mac: MacPlan,
     pub(crate) admin: Admin,
+    pub(crate) connections_max: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Router {
+    pub(crate) name: String,
+    pub(crate) port: PortId,
+    pub(crate) vlan: VlanId,
+    pub(crate) address: IpAddr,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) check: Option<RouterCheck>,
+}
+
+/// A pool; its routers are places in the list of routers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pool {
+    pub(crate) name: String,
+    pub(crate) vlan: VlanId,
+    pub(crate) address: IpAddr,
+    pub(crate) routers: Vec<usize>,
+    pub(crate) by_load: bool,
+    pub(crate) spread: Spread,
+    pub(crate) redirect: Redirect,
 }
 
 /// A cluster; its servers are places in the list of servers.
@@ -63,11 +89,18 @@ pub(crate) struct Cluster {
     pub(crate) vlan: VlanId,
     pub(crate) vip: IpAddr,
     pub(crate) vmac: MacAddr,
+    pub(crate) mode: ClusterMode,
     pub(crate) fail: Fail,
     pub(crate) withdraw: bool,
     pub(crate) timeouts: Timeouts,
     pub(crate) udp: UdpMode,
     pub(crate) announce_interval_s: u16,
+    pub(crate) dead_after_ms: u32,
+    pub(crate) dead_tcp: DeadFlows,
+    pub(crate) dead_other: DeadFlows,
+    pub(crate) slow_start_ms: u32,
+    pub(crate) probe_address: Option<IpAddr>,
+    pub(crate) checks: Vec<Check>,
     pub(crate) servers: Vec<usize>,
     pub(crate) services: Vec<Service>,
 }
@@ -81,7 +114,18 @@ pub(crate) struct Service {
     pub(crate) chooser: Chooser,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) quic: bool,
-    pub(crate) members: Vec<(usize, u16)>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) passive: bool,
+    pub(crate) quorum: u16,
+    pub(crate) checks: Vec<Check>,
+}
+
+/// A server of a service: its place in the list of servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Member {
+    pub(crate) server: usize,
+    pub(crate) weight: u16,
+    pub(crate) backup: bool,
 }
 
 /// A service's affinity. Those of one cluster with the same group share their bindings.

@@ -1,5 +1,5 @@
-//! The configuration: TOML → `Raw` → [`Config`] → [`Boot`](dataplane_message::Boot) and
-//! [`Plan`](dataplane_message::Plan).
+//! The configuration: TOML → `Raw` → [`Config`] → [`Boot`](dataplane_message::Boot),
+//! [`Plan`](dataplane_message::Plan) and [`Settings`](control_health::Settings).
 //!
 //! `Raw` mirrors the file: every field read on its own, so that one wrong field does not hide the next.
 //! A [`Config`] can only be made from a file in which everything holds together; otherwise there are
@@ -15,6 +15,7 @@ mod profile;
 mod raw;
 mod reader;
 mod restart;
+mod settings;
 
 pub use config::{Config, FILE_MAX};
 pub use file::{Checked, FileError, Loaded, counted, load};

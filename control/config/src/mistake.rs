@@ -1,5 +1,9 @@
 //! What can be wrong with a file, and what to do about it.
 
+mod caution;
+
+pub use caution::Caution;
+
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -7,7 +11,7 @@ use thiserror::Error;
 /// A mistake: the file is not used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
-    /// Where: `clusters.web.servers[2]`.
+    /// Where: `clusters.web.servers[2]`; empty where the line alone says it.
     pub path: String,
     /// The line in the file, from 1; 0: the file as a whole.
     pub line: u32,
@@ -37,7 +41,16 @@ pub struct ConfigErrors {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path, self.mistake, self.mistake.remedy())
+        write!(f, "{}{}; {}", Place(&self.path), self.mistake, self.mistake.remedy())
+    }
+}
+
+/// A path before what is said about it.
+struct Place<'a>(&'a str);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "{}: ", self.0) }
     }
 }
 
@@ -65,7 +78,7 @@ impl core::error::Error for ConfigErrors {}
 /// A finding as a program reads it (`check --output json`, the answer to `reload`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// Where.
+    /// Where; empty where the line alone says it.
     pub path: String,
     /// The line in the file, from 1; 0: the file as a whole.
     pub line: u32,
@@ -78,7 +91,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.problem)?;
+        write!(f, "{}{}", Place(&self.path), self.problem)?;
         self.remedy.iter().try_for_each(|remedy| write!(f, "; {remedy}"))
     }
 }
@@ -372,6 +385,128 @@ pub enum Mistake {
         /// The service that was there first.
         other: String,
     },
+    /// Not a path of HTTP.
+    #[error("`{text}` is not a path")]
+    BadPath {
+        /// As written.
+        text: String,
+    },
+    /// Not a host's name.
+    #[error("`{text}` is not a name")]
+    BadHost {
+        /// As written.
+        text: String,
+    },
+    /// Not a status of HTTP, nor a range of them.
+    #[error("`{text}` is neither a status nor a range of them")]
+    BadStatus {
+        /// As written.
+        text: String,
+    },
+    /// Not bytes in hexadecimal digits.
+    #[error("`{text}` is not a row of bytes")]
+    BadBytes {
+        /// As written.
+        text: String,
+    },
+    /// Too long a text.
+    #[error("this has {bytes} bytes")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        most: usize,
+    },
+    /// A key that this kind of check has no use for.
+    #[error("a check of kind \"{kind}\" has no `{key}`")]
+    NotOfThisKind {
+        /// The kind.
+        kind: &'static str,
+        /// The key.
+        key: &'static str,
+        /// The kinds that have it.
+        kinds: &'static str,
+    },
+    /// A check whose time-out is longer than its interval.
+    #[error("a probe may take {timeout_ms} ms, but the next one goes after {interval_ms} ms")]
+    TimeoutOverInterval {
+        /// The time-out.
+        timeout_ms: u32,
+        /// The interval.
+        interval_ms: u32,
+    },
+    /// Two checks whose answers could not be told apart.
+    #[error("{other} asks {place} too, and answers to the two could not be told apart")]
+    SameProbe {
+        /// The other check's path.
+        other: String,
+        /// What both ask: `TCP port 80`.
+        place: String,
+    },
+    /// A server would be dead before it is down.
+    #[error("this check takes {detection_ms} ms to notice, but a server is dead after {dead_after_ms} ms")]
+    SlowerThanDead {
+        /// How long until the check has failed.
+        detection_ms: u64,
+        /// `dead_after_ms`.
+        dead_after_ms: u32,
+    },
+    /// No server that is not a backup.
+    #[error("all servers are backups")]
+    AllBackups,
+    /// A quorum that cannot be.
+    #[error("a quorum of {quorum} can never be up; servers that are no backups: {servers}")]
+    QuorumTooLarge {
+        /// The quorum.
+        quorum: u16,
+        /// How many servers are no backups.
+        servers: usize,
+    },
+    /// An address of the other family.
+    #[error("{address} is {is}, and {what} is {other}")]
+    OtherFamily {
+        /// The address.
+        address: String,
+        /// Its family.
+        is: &'static str,
+        /// What it belongs to.
+        what: String,
+        /// The family of that.
+        other: &'static str,
+    },
+    /// Probes would seem to come from somebody whose answers go elsewhere.
+    #[error("{address} belongs to {owner}, so answers to probes would go there")]
+    ProbeTaken {
+        /// The address.
+        address: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A pool without routers.
+    #[error("there are no routers")]
+    NoRouters,
+    /// A pool's router in another VLAN.
+    #[error("router {router} is in VLAN {theirs}, the pool in VLAN {vlan}")]
+    RouterElsewhere {
+        /// The router.
+        router: String,
+        /// Its VLAN.
+        theirs: u16,
+        /// The pool's.
+        vlan: u16,
+    },
+    /// Two pools of one VLAN and family.
+    #[error(
+        "pool {other} is in VLAN {vlan} for {family} too, so a server's default router would be ambiguous"
+    )]
+    TwoPools {
+        /// The other one.
+        other: String,
+        /// The VLAN.
+        vlan: u16,
+        /// The address family.
+        family: &'static str,
+    },
     /// More for one port than for the whole bridge.
     #[error("one port may have {port} addresses, but the whole bridge only {all}")]
     BridgePortMax {
@@ -447,6 +582,30 @@ impl Mistake {
                 "choose another one (`default` is what the other services leave over)".into()
             }
             Self::GroupDiffers { .. } => "make them equal, or give the service a group of its own".into(),
+            Self::BadPath { .. } => "write it from the `/` on, as in \"/health\", without spaces".into(),
+            Self::BadHost { .. } => "write a name as in \"www.example.org\", or an address".into(),
+            Self::BadStatus { .. } => "write 200, or \"200-299\", within 100 to 599".into(),
+            Self::BadBytes { .. } => "write two hexadecimal digits for each byte, as in \"0x00ff\"".into(),
+            Self::TooLong { most, .. } => format!("keep at most {most} bytes"),
+            Self::NotOfThisKind { kinds, .. } => format!("remove it, or set `kind` to {kinds}"),
+            Self::TimeoutOverInterval { .. } => "lower `timeout_ms`, or raise `interval_ms`".into(),
+            Self::SameProbe { other, .. } => {
+                format!("remove one; if several services need it, write it once under the cluster ({other})")
+            }
+            Self::SlowerThanDead { detection_ms, .. } => format!(
+                "raise `dead_after_ms` to {detection_ms} or more, or lower `interval_ms`, `timeout_ms` or `fall`"
+            ),
+            Self::AllBackups => "remove `backup = true` from one of them".into(),
+            Self::QuorumTooLarge { servers, .. } => format!("write at most {servers}"),
+            Self::OtherFamily { other, .. } => format!("write an {other} address"),
+            Self::ProbeTaken { .. } => {
+                "use the servers' default router, or an address that nobody has; or remove the line".into()
+            }
+            Self::NoRouters => "add a line like `routers = [\"r1\", \"r2\"]`".into(),
+            Self::RouterElsewhere { .. } => "use routers of the pool's VLAN, or correct `vlan`".into(),
+            Self::TwoPools { other, .. } => {
+                format!("put these routers into pool {other}, or use another VLAN")
+            }
             Self::BridgePortMax { .. } => "lower `addresses_port_max`, or raise `addresses_max`".into(),
         }
     }
@@ -460,52 +619,11 @@ impl Mistake {
                 | Self::NoPorts
                 | Self::NoDevice
                 | Self::NoServers
+                | Self::NoRouters
                 | Self::NoCores
                 | Self::NotInCluster { .. }
         )
     }
-}
-
-/// What the operator should know.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Caution {
-    /// Servers of one cluster on a shared port (FS-3).
-    #[error(
-        "port {port} is shared with server {other} of this cluster: steering works, isolation between the two is theirs (FS-3)"
-    )]
-    SharedPort {
-        /// The port.
-        port: String,
-        /// The server that was there first.
-        other: String,
-    },
-    /// No server of a service takes new flows.
-    #[error("every weight is 0, so no server takes new flows")]
-    AllWeightsZero,
-    /// No server of a cluster is in service.
-    #[error("no server of this cluster is enabled, so it takes no new flows")]
-    NoneEnabled,
-    /// A service that never matches.
-    #[error("service {by} takes all of this traffic before, so this service never matches; list it first")]
-    Shadowed {
-        /// The service before it.
-        by: String,
-    },
-    /// A service that matches only in part.
-    #[error("service {by} takes part of this traffic before; the first that matches counts")]
-    Overlaps {
-        /// The service before it.
-        by: String,
-    },
-    /// A server that no cluster uses.
-    #[error("no cluster uses this server")]
-    Unused,
-    /// A driver that loses fragments.
-    #[error("with DPDK 22.11 this driver loses IPv4 fragments; af_xdp does not")]
-    Fragments,
-    /// Frames larger than a page.
-    #[error("af_xdp cannot carry frames larger than a page, so the device may refuse this mtu; pcap can")]
-    Jumbo,
 }
 
 /// The known words as in a file.

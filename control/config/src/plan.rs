@@ -3,15 +3,17 @@
 use crate::config::{Affinity, Cluster, Config, Group, Service};
 use crate::raw::PROTOCOLS;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
+use dataplane_flow::{
+    CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId,
+};
 use dataplane_message::{
-    Affinity as AffinityPlan, ClusterMode, ClusterPlan, DeadFlows, Member, Plan, RouterPlan, ServicePlan,
+    Affinity as AffinityPlan, ClusterMode, ClusterPlan, Member, Plan, PoolPlan, RouterPlan, ServicePlan,
     TargetPlan,
 };
 use std::collections::{HashMap, HashSet};
 
 impl Config {
-    /// The plan. A cluster or server that `previous` has under the same name keeps its number, so flows
+    /// The plan. A cluster, server, router or pool that `previous` has under the same name keeps its number, so flows
     /// follow their server through reloads (FS-7). A new one gets a number that `previous` does not use:
     /// the one after its highest, and from the beginning again when there is none left. So a number that
     /// has become free is not given away in the same step, when flows could still be bound to it.
@@ -31,6 +33,11 @@ impl Config {
             self.routers.iter().map(|router| router.name.as_str()),
             previous.into_iter().flat_map(|plan| &plan.routers).map(|r| (r.name.as_str(), r.id.0)),
         );
+        let pools = numbers(
+            POOLS_MAX,
+            self.pools.iter().map(|pool| pool.name.as_str()),
+            previous.into_iter().flat_map(|plan| &plan.pools).map(|p| (p.name.as_str(), p.id.0)),
+        );
         let mut plan = Plan {
             choice_key: self.switch.choice_key,
             bridge: self.bridge,
@@ -45,39 +52,77 @@ impl Config {
                     port: server.port,
                     mac: server.mac,
                     admin: server.admin,
-                    connections_max: 0,
+                    connections_max: server.connections_max,
                 })
                 .collect(),
             routers: self
                 .routers
                 .iter()
                 .zip(&routers)
-                .map(|(router, number)| RouterPlan { id: RouterId(*number), ..router.clone() })
+                .map(|(router, number)| RouterPlan {
+                    id: RouterId(*number),
+                    name: router.name.clone(),
+                    port: router.port,
+                    vlan: router.vlan,
+                    address: router.address,
+                    mac: router.mac,
+                })
                 .collect(),
-            pools: Vec::new(),
+            pools: self
+                .pools
+                .iter()
+                .zip(&pools)
+                .map(|(pool, number)| PoolPlan {
+                    id: PoolId(*number),
+                    name: pool.name.clone(),
+                    vlan: pool.vlan,
+                    address: pool.address,
+                    routers: pool.routers.iter().map(|router| RouterId(routers[*router])).collect(),
+                    spread: pool.spread,
+                    redirect: pool.redirect,
+                })
+                .collect(),
             clusters: Vec::new(),
         };
         let mut groups = Groups::default();
         for (cluster, number) in self.clusters.iter().zip(&clusters) {
-            plan.clusters.push(cluster_plan(
-                cluster,
-                ClusterId(*number),
-                &targets,
-                &self.routers,
-                &mut groups,
-            ));
+            let probe = self.probe_source(cluster);
+            plan.clusters.push(cluster_plan(cluster, ClusterId(*number), probe, &targets, &mut groups));
         }
         plan.targets.sort_by_key(|target| target.id);
         plan.clusters.sort_by_key(|cluster| cluster.id);
         plan
+    }
+
+    /// The default router of a cluster's servers: its VLAN's pool, else the first router there.
+    pub(crate) fn gateway(&self, cluster: &Cluster) -> Option<IpAddr> {
+        let near = |vlan, address: IpAddr| vlan == cluster.vlan && address.is_ipv6() == cluster.vip.is_ipv6();
+        let pools = self.pools.iter().map(|pool| (pool.vlan, pool.address));
+        let routers = self.routers.iter().map(|router| (router.vlan, router.address));
+        pools.chain(routers).find(|(vlan, address)| near(*vlan, *address)).map(|(_, address)| address)
+    }
+
+    /// Where probes to a cluster's servers seem to come from (FS-30): what the file says, else their default
+    /// router, which every route and reverse-path filter of theirs accepts; without one 192.0.0.8
+    /// (RFC 7600 section 10). For IPv6 a link-local address of the VMAC (RFC 4291, appendix A).
+    fn probe_source(&self, cluster: &Cluster) -> IpAddr {
+        if let Some(address) = cluster.probe_address {
+            return address;
+        }
+        if cluster.vip.is_ipv6() {
+            let [a, b, c, d, e, f] = cluster.vmac.0;
+            let id = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+            return Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id))).into();
+        }
+        self.gateway(cluster).unwrap_or(Ipv4Addr::new(192, 0, 0, 8).into())
     }
 }
 
 fn cluster_plan(
     cluster: &Cluster,
     id: ClusterId,
+    probe: IpAddr,
     targets: &[u16],
-    routers: &[RouterPlan],
     groups: &mut Groups,
 ) -> ClusterPlan {
     ClusterPlan {
@@ -86,10 +131,10 @@ fn cluster_plan(
         vlan: cluster.vlan,
         vip: cluster.vip,
         vmac: cluster.vmac,
-        mode: ClusterMode::LoadSharing,
-        dead_tcp: DeadFlows::Reset,
-        dead_other: DeadFlows::Move,
-        probe: probe_source(cluster, routers),
+        mode: cluster.mode,
+        dead_tcp: cluster.dead_tcp,
+        dead_other: cluster.dead_other,
+        probe,
         fail: cluster.fail,
         withdraw: cluster.withdraw,
         timeouts: cluster.timeouts,
@@ -99,27 +144,12 @@ fn cluster_plan(
         services: cluster
             .services
             .iter()
-            .map(|service| service_plan(service, &cluster.name, targets, groups))
+            .map(|service| service_plan(service, cluster, targets, groups))
             .collect(),
     }
 }
 
-/// Where probes to a cluster's servers seem to come from (FS-30): their router's address, which every route
-/// and reverse-path filter of theirs accepts; without one 192.0.0.8 (RFC 7600 §10), for IPv6 a link-local
-/// address of the VMAC (RFC 4291, appendix A).
-fn probe_source(cluster: &Cluster, routers: &[RouterPlan]) -> IpAddr {
-    let near = |router: &&RouterPlan| {
-        router.vlan == cluster.vlan && router.address.is_ipv6() == cluster.vip.is_ipv6()
-    };
-    if cluster.vip.is_ipv6() {
-        let [a, b, c, d, e, f] = cluster.vmac.0;
-        let id = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
-        return Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id))).into();
-    }
-    routers.iter().find(near).map_or(Ipv4Addr::new(192, 0, 0, 8).into(), |router| router.address)
-}
-
-fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut Groups) -> ServicePlan {
+fn service_plan(service: &Service, cluster: &Cluster, targets: &[u16], groups: &mut Groups) -> ServicePlan {
     ServicePlan {
         name: service.name.clone(),
         protocol: service.protocol,
@@ -127,16 +157,17 @@ fn service_plan(service: &Service, cluster: &str, targets: &[u16], groups: &mut 
         chooser: service.chooser,
         affinity: service.affinity.as_ref().map(|affinity| {
             let Affinity { prefix_v4, prefix_v6, idle_s, group } = affinity.clone();
-            AffinityPlan { prefix_v4, prefix_v6, idle_s, group: groups.number(cluster, group) }
+            AffinityPlan { prefix_v4, prefix_v6, idle_s, group: groups.number(&cluster.name, group) }
         }),
         quic: service.quic,
         members: service
             .members
             .iter()
-            .map(|(server, weight)| Member {
-                target: TargetId(targets[*server]),
-                weight: *weight,
-                backup: false,
+            .map(|member| Member {
+                target: TargetId(targets[member.server]),
+                weight: member.weight,
+                // Roles decide there (FS-14).
+                backup: member.backup && cluster.mode == ClusterMode::LoadSharing,
             })
             .collect(),
     }

@@ -1,10 +1,16 @@
 //! The file as it stands: types and ranges are right, what the parts say to each other is not checked.
 
+mod health;
+
+pub(crate) use health::{RawCheck, RawKind, RawPool, RawRouterCheck, RouterWatch};
+
 use crate::mistake::Mistake;
 use crate::reader::{Element, Field, Fields, Findings, boolean, described, is_name, number, text, word};
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
-use dataplane_message::{Admin, Chooser, Fail, MacPlan, Mode, PortRole, Stp, Timeouts, UdpMode};
+use dataplane_message::{
+    Admin, Chooser, ClusterMode, DeadFlows, Fail, MacPlan, Mode, PortRole, Stp, Timeouts, UdpMode,
+};
 use dataplane_wire::MacAddr;
 use toml::de::{DeTable, DeValue};
 
@@ -15,6 +21,7 @@ pub(crate) struct Raw {
     pub(crate) bridge: RawBridge,
     pub(crate) ports: Vec<(String, Option<RawPort>)>,
     pub(crate) routers: Vec<(String, Option<RawRouter>)>,
+    pub(crate) pools: Vec<(String, Option<RawPool>)>,
     pub(crate) servers: Vec<(String, Option<RawServer>)>,
     pub(crate) clusters: Vec<(String, Option<RawCluster>)>,
 }
@@ -71,6 +78,7 @@ pub(crate) struct RawRouter {
     pub(crate) vlan: Field<u16>,
     pub(crate) address: Field<IpAddr>,
     pub(crate) mac: Field<MacAddr>,
+    pub(crate) check: Field<RouterWatch>,
 }
 
 /// `[servers.NAME]`.
@@ -78,6 +86,7 @@ pub(crate) struct RawServer {
     pub(crate) port: Field<String>,
     pub(crate) mac: Field<MacPlan>,
     pub(crate) admin: Field<Admin>,
+    pub(crate) connections_max: Field<u32>,
 }
 
 /// `[clusters.NAME]`.
@@ -85,21 +94,31 @@ pub(crate) struct RawCluster {
     pub(crate) vip: Field<IpAddr>,
     pub(crate) vlan: Field<u16>,
     pub(crate) vmac: Field<MacAddr>,
+    pub(crate) mode: Field<ClusterMode>,
     pub(crate) chooser: Field<Chooser>,
     pub(crate) fail: Field<Fail>,
     pub(crate) withdraw: Field<bool>,
     pub(crate) udp: Field<UdpMode>,
     pub(crate) announce_interval_s: Field<u16>,
+    pub(crate) dead_after_ms: Field<u32>,
+    pub(crate) dead_tcp: Field<DeadFlows>,
+    pub(crate) dead_other: Field<DeadFlows>,
+    pub(crate) slow_start_s: Field<u16>,
+    pub(crate) probe_address: Field<IpAddr>,
+    pub(crate) passive: Field<bool>,
+    pub(crate) quorum: Field<u16>,
+    pub(crate) checks: Field<Vec<Element<RawCheck>>>,
     pub(crate) servers: Field<Vec<Element<RawMember>>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) affinity: Field<RawAffinity>,
     pub(crate) services: Vec<Element<RawService>>,
 }
 
-/// `"web-1"` or `{ name = "web-1", weight = 3 }`.
+/// `"web-1"` or `{ name = "web-1", weight = 3, backup = true }`.
 pub(crate) struct RawMember {
     pub(crate) name: String,
     pub(crate) weight: Field<u16>,
+    pub(crate) backup: Field<bool>,
 }
 
 /// `[clusters.NAME.affinity]`, or a service's.
@@ -129,6 +148,9 @@ pub(crate) struct RawService {
     pub(crate) affinity: Field<RawAffinity>,
     pub(crate) quic: Field<bool>,
     pub(crate) servers: Field<Vec<Element<RawMember>>>,
+    pub(crate) passive: Field<bool>,
+    pub(crate) quorum: Field<u16>,
+    pub(crate) checks: Field<Vec<Element<RawCheck>>>,
 }
 
 impl Raw {
@@ -140,6 +162,7 @@ impl Raw {
             bridge: table_of(&mut root, "bridge", bridge).unwrap_or_default(),
             ports: root.tables("ports", port),
             routers: root.tables("routers", router),
+            pools: root.tables("pools", health::pool),
             servers: root.tables("servers", server),
             clusters: root.tables("clusters", cluster),
         };
@@ -212,6 +235,7 @@ fn router(mut fields: Fields<'_, '_>) -> RawRouter {
         vlan: fields.field("vlan", number(1, 4094)),
         address: fields.required("address", "address = \"10.9.0.1\"", address),
         mac: fields.field("mac", mac),
+        check: health::router_watch(&mut fields),
     };
     fields.close();
     router
@@ -225,6 +249,7 @@ fn server(mut fields: Fields<'_, '_>) -> RawServer {
             value => mac(value).map(MacPlan::Fixed),
         }),
         admin: fields.field("admin", word(ADMINS)),
+        connections_max: fields.field("connections_max", number(0, 64 << 20)),
     };
     fields.close();
     server
@@ -235,11 +260,20 @@ fn cluster(mut fields: Fields<'_, '_>) -> RawCluster {
         vip: fields.required("vip", "vip = \"10.9.0.100\"", address),
         vlan: fields.field("vlan", number(1, 4094)),
         vmac: fields.field("vmac", mac),
+        mode: fields.field("mode", word(CLUSTER_MODES)),
         chooser: fields.field("chooser", word(CHOOSERS)),
         fail: fields.field("fail", word(FAILS)),
         withdraw: fields.field("withdraw", boolean),
         udp: fields.field("udp", word(UDPS)),
         announce_interval_s: fields.field("announce_interval_s", number(1, 3600)),
+        dead_after_ms: fields.field("dead_after_ms", number(500, 600_000)),
+        dead_tcp: fields.field("dead_tcp", word(DEAD_TCPS)),
+        dead_other: fields.field("dead_other", word(DEAD_OTHERS)),
+        slow_start_s: fields.field("slow_start_s", number(0, 3600)),
+        probe_address: fields.field("probe_address", address),
+        passive: fields.field("passive", boolean),
+        quorum: fields.field("quorum", number(0, 4096)),
+        checks: fields.list("checks", "a list of tables, [[clusters.NAME.checks]]", health::check),
         servers: fields.list("servers", SERVERS, member),
         timeouts: table_of(&mut fields, "timeouts", timeouts).unwrap_or_default(),
         affinity: affinity(&mut fields),
@@ -305,6 +339,9 @@ fn service<'t>(
         affinity: affinity(&mut fields),
         quic: fields.field("quic", boolean),
         servers: fields.list("servers", SERVERS, member),
+        passive: fields.field("passive", boolean),
+        quorum: fields.field("quorum", number(0, 4096)),
+        checks: fields.list("checks", "a list of tables, [[clusters.NAME.services.checks]]", health::check),
     };
     fields.close();
     Some(service)
@@ -316,13 +353,16 @@ fn member<'t>(
     value: &'t toml::Spanned<DeValue<'t>>,
 ) -> Option<RawMember> {
     match value.get_ref() {
-        DeValue::String(name) => Some(RawMember { name: name.to_string(), weight: Field::Missing }),
+        DeValue::String(name) => {
+            Some(RawMember { name: name.to_string(), weight: Field::Missing, backup: Field::Missing })
+        }
         DeValue::Table(_) => {
             let mut fields = Fields::open(findings, path.to_owned(), value)?;
             let name = fields.required("name", "name = \"web-1\"", text);
             let weight = fields.field("weight", number(0, 1000));
+            let backup = fields.field("backup", boolean);
             fields.close();
-            Some(RawMember { name: name.given()?.clone(), weight })
+            Some(RawMember { name: name.given()?.clone(), weight, backup })
         }
         other => {
             let mistake =
@@ -477,6 +517,14 @@ const CHOOSERS: &[(&str, Chooser)] = &[
     ("dynamic", Chooser::Dynamic),
     ("two-choices", Chooser::TwoChoices),
 ];
+
+const CLUSTER_MODES: &[(&str, ClusterMode)] =
+    &[("load-sharing", ClusterMode::LoadSharing), ("availability", ClusterMode::Availability)];
+
+const DEAD_TCPS: &[(&str, DeadFlows)] =
+    &[("reset", DeadFlows::Reset), ("move", DeadFlows::Move), ("keep", DeadFlows::Keep)];
+
+const DEAD_OTHERS: &[(&str, DeadFlows)] = &[("move", DeadFlows::Move), ("keep", DeadFlows::Keep)];
 
 const FAILS: &[(&str, Fail)] = &[("closed", Fail::Closed), ("open", Fail::Open)];
 

@@ -68,7 +68,7 @@ impl Findings {
     pub(crate) fn syntax(&mut self, offset: usize, message: &str) {
         let line = self.line_at(offset);
         let mistake = Mistake::Syntax { message: message.to_owned() };
-        self.errors.push(ConfigError { path: format!("line {line}"), line, mistake });
+        self.errors.push(ConfigError { path: String::new(), line, mistake });
     }
 
     /// Reports what should be known about `path`.

@@ -18,6 +18,7 @@ fn every_example_loads() {
         let plan = config.plan(None);
         assert_eq!(plan.ports.len(), config.boot().ports.len());
         assert!(Plan::between(&plan, &config.plan(Some(&plan))).is_empty());
+        assert_eq!(config.settings(&plan).clusters.len(), plan.clusters.len());
         let name = path.file_name().and_then(|name| name.to_str()).expect("plain names").to_owned();
         // The shared port of the services example is there to show the warning.
         let warnings = usize::from(name == "services.toml");
@@ -25,8 +26,17 @@ fn every_example_loads() {
         names.push(name);
     }
     names.sort();
-    let known =
-        ["appliance.toml", "ipv6.toml", "services.toml", "smallest.toml", "two-routers.toml", "vlans.toml"];
+    let known = [
+        "appliance.toml",
+        "availability.toml",
+        "health.toml",
+        "ipv6.toml",
+        "pools.toml",
+        "services.toml",
+        "smallest.toml",
+        "two-routers.toml",
+        "vlans.toml",
+    ];
     for name in known {
         assert!(names.iter().any(|n| n == name), "{name} is gone");
     }

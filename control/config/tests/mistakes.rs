@@ -87,7 +87,7 @@ fn unknown_keys_and_tables_are_named() {
     assert_eq!(added("[clutsers.a]\n"), "clutsers: unknown key `clutsers`; did you mean `clusters`?");
     let (path, mistake) = spoiled("address = \"10.9.0.1\"", "address = \"10.9.0.1\"\ncolour = 1");
     assert_eq!(path, "routers.r1.colour");
-    assert_eq!(mistake.remedy(), "remove it; known here: port, vlan, address, mac");
+    assert_eq!(mistake.remedy(), "remove it; known here: port, vlan, address, mac, check");
     let (path, mistake) = spoiled("vip = ", "vpi = ");
     assert_eq!((path.as_str(), mistake.remedy().as_str()), ("clusters.web.vpi", "did you mean `vip`?"));
     let (path, _) = spoiled("weight = 3", "wieght = 3");
@@ -355,7 +355,7 @@ fn malformed_toml_is_reported_with_what_else_is_wrong() {
     let text = GOOD.replace("[ports.s1]", "[ports.s1").replace("weight = 3", "weight = -3");
     let errors = mistakes(&text).errors;
     let found: Vec<(u32, &str)> = errors.iter().map(|error| (error.line, error.path.as_str())).collect();
-    assert_eq!(found, [(7, "line 7"), (26, "clusters.web.servers[1].weight")]);
+    assert_eq!(found, [(7, ""), (26, "clusters.web.servers[1].weight")]);
     assert_eq!(mistakes("a = ").errors.len(), 2, "the line, and the key that nobody knows");
     assert_eq!(mistakes("").errors[0].mistake, Mistake::NoPorts);
     for text in [

@@ -7,15 +7,15 @@ use crate::conversation::{CloseReason, Conversation, Event};
 use crate::files::{Role, replace, take_role};
 use crate::link::{Link, LinkError, SOCKET as DATA_PATH_SOCKET};
 use crate::load::{self, LoadError, Loaded};
-use crate::model::{self, Model};
+use crate::model::{self, Known, Model};
 use crate::orders::{Order, Orders};
 use crate::wall::rfc3339;
 use crate::{notify, steps};
 use care::Keeping;
 use control_config::{Config, FileError, Finding, counted};
 use control_show::{
-    Accepted, Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Refusal, RefusalKind, Reloaded, Request,
-    SOCKET, Shown, VersionRow, View, What,
+    Accepted, Answer, DataPath, FLOWS_MAX, FlowQuery, FlowRow, Order as Wish, Ordered, Refusal, RefusalKind,
+    Reloaded, Request, SOCKET, Shown, VersionRow, View, What,
 };
 use dataplane_flow::Instant;
 use dataplane_message::{FlowFilter, Plan, VERSION};
@@ -119,6 +119,8 @@ struct Control<'a> {
 struct List {
     client: u64,
     limit: usize,
+    /// Flows in this state alone.
+    state: Option<String>,
     rows: Vec<FlowRow>,
     until: Instant,
 }
@@ -370,7 +372,7 @@ impl<'a> Control<'a> {
             }
         }
         let status = status(epoch, config);
-        tracing::info!("{status}, {} steps", steps.len());
+        tracing::info!("{status}, {}", counted(steps.len(), "step"));
         notify::ready(&status);
         let warnings: Vec<Finding> = config.warnings().iter().map(Finding::from).collect();
         for client in core::mem::take(&mut self.reloads) {
@@ -388,7 +390,16 @@ impl<'a> Control<'a> {
                 }
             }
             Request::Show(what) => {
-                let view = self.view(&what);
+                let answer = self.view(&what).map_or_else(Answer::Refused, |view| self.shown(view));
+                self.answer(client, &answer);
+            }
+            Request::Order(order) => {
+                tracing::info!("{who} orders {order:?}");
+                let answer = self.order(&order).unwrap_or_else(Answer::Refused);
+                self.answer(client, &answer);
+            }
+            Request::Doctor => {
+                let view = View::Findings(model::findings(&self.plan(), &self.known()));
                 let answer = self.shown(view);
                 self.answer(client, &answer);
             }
@@ -403,6 +414,25 @@ impl<'a> Control<'a> {
                     self.answer(client, &answer);
                 }
             }
+        }
+    }
+
+    /// What has been decided, as it stands now.
+    fn known(&self) -> Known {
+        let settings = self.conversation.wanted().settings(&self.plan());
+        Known::of(&self.keeping.care, &settings, self.now(), unix_ms())
+    }
+
+    /// What the operator wants at run time (FS-15, FS-33). A data path that is away is told when it is back.
+    fn order(&mut self, order: &Wish) -> Result<Answer, Refusal> {
+        if self.conversation.in_force().is_none() {
+            return Err(data_path_down());
+        }
+        let (order, text) = model::resolved(order, &self.plan())?;
+        let now = self.now();
+        match self.keeping.care.handle_order(order, now) {
+            Ok(()) => Ok(Answer::Ordered(Ordered { text })),
+            Err(error) => Err(Refusal::new(RefusalKind::OrderRefused, error.to_string())),
         }
     }
 
@@ -472,11 +502,15 @@ impl<'a> Control<'a> {
             cluster: named(query.cluster.as_deref(), "cluster", |name| model::cluster_id(&plan, name))?,
             target: named(query.server.as_deref(), "server", |name| model::target_id(&plan, name))?,
             client: query.client,
-            limit,
+            // The data path does not choose by state, so it lists all of them.
+            limit: if query.state.is_some() { FLOWS_MAX } else { limit },
         };
         let number = self.conversation.list_flows(filter).ok_or_else(data_path_down)?;
         let until = self.now().plus_millis(FLOWS_MS);
-        self.lists.insert(number, List { client, limit: limit as usize, rows: Vec::new(), until });
+        self.lists.insert(
+            number,
+            List { client, limit: limit as usize, state: query.state.clone(), rows: Vec::new(), until },
+        );
         Ok(())
     }
 
@@ -484,8 +518,14 @@ impl<'a> Control<'a> {
         let plan = self.plan();
         let Some(list) = self.lists.get_mut(&query) else { return };
         let room = list.limit.saturating_sub(list.rows.len());
-        list.rows.extend(rows.into_iter().take(room).map(|row| model::flow_row(&plan, row)));
-        if last && let Some(list) = self.lists.remove(&query) {
+        let state = list.state.clone();
+        let wanted = rows.into_iter().filter(|row| state.as_ref().is_none_or(|state| *state == row.state));
+        list.rows.extend(wanted.take(room).map(|row| model::flow_row(&plan, row)));
+        if last && let Some(mut list) = self.lists.remove(&query) {
+            list.rows.sort_by(|a, b| {
+                let key = |row: &FlowRow| (row.client, row.client_port, row.vip_port);
+                key(a).cmp(&key(b)).then_with(|| a.cluster.cmp(&b.cluster))
+            });
             let answer = self.shown(View::Flows(list.rows));
             self.answer(list.client, &answer);
         }
@@ -499,18 +539,22 @@ impl<'a> Control<'a> {
         }
     }
 
-    fn view(&self, what: &What) -> View {
-        if !matches!(what, What::Version) {
-            return self.model.view(what, &self.plan());
+    fn view(&self, what: &What) -> Result<View, Refusal> {
+        if let What::Health(query) = what {
+            let plan = self.plan();
+            named(query.server.as_deref(), "server", |name| model::target_id(&plan, name))?;
         }
-        View::Version(Box::new(VersionRow {
+        if !matches!(what, What::Version) {
+            return Ok(self.model.view(what, &self.plan(), &self.known()));
+        }
+        Ok(View::Version(Box::new(VersionRow {
             flowswitchd: env!("CARGO_PKG_VERSION").into(),
             messages: VERSION,
             boot_id: self.conversation.in_force().map(|in_force| format!("{:016x}", in_force.boot_id)),
             file: self.options.config.display().to_string(),
             read_at: self.read_at.clone(),
             pid: std::process::id(),
-        }))
+        })))
     }
 
     fn shown(&self, view: View) -> Answer {

@@ -2,21 +2,28 @@
 //!
 //! Every output reads this model; none has figures of its own.
 
+mod health;
+mod order;
+
+pub(crate) use health::{Known, findings};
+pub(crate) use order::resolved;
+
 use crate::wall::rfc3339;
 use control_config::protocol_name;
 use control_show::{
-    AffinityRow, AlarmRow, BridgeRow, ClusterRow, DropRow, FlowRow, Membership, PortRow, Rate, RouterRow,
-    ServerRow, ServerState, ServiceRow, ServiceWeight, Traffic, View, What, WorkerRow,
+    AffinityRow, AlarmRow, BridgeRow, ClusterRow, DropRow, FlowRow, Membership, PortRow, Rate, ServerRow,
+    ServerState, ServiceRow, ServiceWeight, Traffic, View, What, WorkerRow,
 };
 
 use core::ops::RangeInclusive;
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
-    Admin, AlarmKind, Chooser, ClusterPlan, Fail, MacPlan, Plan, PortRole, Report, RouterPlan, ServicePlan,
-    TargetPlan, TargetReport,
+    AlarmKind, Chooser, ClusterMode, ClusterPlan, Fail, MacPlan, MemberReport, Plan, PortRole, Report,
+    ServicePlan, TargetPlan, TargetReport,
 };
 use dataplane_port::PortId;
 use dataplane_wire::MacAddr;
+use std::collections::VecDeque;
 
 /// The last reports of one start of the data path.
 #[derive(Debug, Default)]
@@ -25,6 +32,8 @@ pub(crate) struct Model {
     latest: Option<Latest>,
     /// A report at least [`RATE_MS`] before the latest, to count rates from.
     base: Option<Box<Report>>,
+    /// Counts of servers in services every ten seconds of the last minute, to tell times of late.
+    past: VecDeque<(u64, Vec<MemberReport>)>,
 }
 
 #[derive(Debug)]
@@ -38,6 +47,12 @@ struct Latest {
 /// The shortest time that a rate is counted over: reports also come at once when a link changes.
 const RATE_MS: u64 = 500;
 
+/// Times of late are those of so many milliseconds.
+const LATE_MS: u64 = 60_000;
+
+/// Milliseconds between counts that are kept for that.
+const PAST_MS: u64 = 10_000;
+
 impl Model {
     /// Takes a report; `unix_ms` is the wall clock.
     pub(crate) fn handle_report(&mut self, boot_id: u64, report: Box<Report>, now: Instant, unix_ms: u64) {
@@ -46,11 +61,21 @@ impl Model {
             .take()
             .filter(|latest| boot_id == self.boot_id && latest.report.uptime_ms <= report.uptime_ms);
         match latest {
-            None => self.base = None,
+            None => {
+                self.base = None;
+                self.past.clear();
+            }
             Some(latest) if report.uptime_ms - latest.report.uptime_ms >= RATE_MS => {
                 self.base = Some(latest.report);
             }
             Some(_) => {}
+        }
+        let age = |at: u64| report.uptime_ms.saturating_sub(at);
+        if self.past.back().is_none_or(|(at, _)| age(*at) >= PAST_MS) {
+            self.past.push_back((report.uptime_ms, report.members.clone()));
+        }
+        while self.past.get(1).is_some_and(|(at, _)| age(*at) >= LATE_MS) {
+            self.past.pop_front();
         }
         self.boot_id = boot_id;
         let started_ms = unix_ms.saturating_sub(report.uptime_ms);
@@ -67,16 +92,19 @@ impl Model {
         self.latest.as_ref().map(|latest| latest.report.uptime_ms)
     }
 
-    /// The rows of a view. Flows and versions are not known here and give an empty one.
     /// The MAC that claims to be a server's and is not the one in use.
     pub(crate) fn contender(&self, target: TargetId) -> Option<MacAddr> {
         self.latest.as_ref()?.report.targets.iter().find(|report| report.id == target)?.contender
     }
 
-    pub(crate) fn view(&self, what: &What, plan: &Plan) -> View {
+    /// The rows of a view. Flows and versions are not known here and give an empty one.
+    pub(crate) fn view(&self, what: &What, plan: &Plan, known: &Known) -> View {
         let nothing = Report::default();
         let report = self.latest.as_ref().map_or(&nothing, |latest| &*latest.report);
-        let view = Reader { plan, report, base: self.base.as_deref() };
+        // The first report of all is at the data path's start, or as near as can be.
+        let whole = self.past.front().is_none_or(|(at, _)| *at == report.uptime_ms);
+        let past = self.past.front().filter(|_| !whole).map_or(&[][..], |(_, members)| members);
+        let view = Reader { plan, report, base: self.base.as_deref(), past, known };
         match what {
             What::Clusters => View::Clusters(by_name(&plan.clusters, |c| &c.name, |c| view.cluster(c))),
             What::Servers => View::Servers(by_name(&plan.targets, |t| &t.name, |t| view.server(t))),
@@ -84,6 +112,9 @@ impl Model {
             What::Workers => View::Workers(view.workers()),
             What::Drops => View::Drops(view.drops()),
             What::Routers => View::Routers(plan.routers.iter().map(|router| view.router(router)).collect()),
+            What::Health(query) => View::Health(view.health(query.server.as_deref())),
+            What::Pools => View::Pools(plan.pools.iter().map(|pool| view.pool(pool)).collect()),
+            What::Load => View::Load(view.load()),
             What::Bridge => View::Bridge(view.bridge()),
             What::Alarms => {
                 View::Alarms(view.alarms(self.latest.as_ref().map_or(0, |latest| latest.started_ms)))
@@ -127,6 +158,9 @@ struct Reader<'a> {
     plan: &'a Plan,
     report: &'a Report,
     base: Option<&'a Report>,
+    /// Counts of a minute ago; empty: the counters began since.
+    past: &'a [MemberReport],
+    known: &'a Known,
 }
 
 impl Reader<'_> {
@@ -141,6 +175,11 @@ impl Reader<'_> {
             vlan: cluster.vlan.0,
             vip: cluster.vip,
             vmac: cluster.vmac,
+            mode: match cluster.mode {
+                ClusterMode::LoadSharing => "load-sharing".into(),
+                ClusterMode::Availability => "availability".into(),
+            },
+            roles: health::roles(cluster, self.plan, self.known),
             servers: cluster.servers.len(),
             servers_up: cluster.servers.iter().filter(|id| self.takes_flows(**id)).count(),
             flows_new: counted.flows_new,
@@ -159,14 +198,34 @@ impl Reader<'_> {
                 .map(|(place, plan)| {
                     let (now, before) = (service(place), service_before(place));
                     let rate = self.rate(now.map(|s| s.flows_new), before.map(|s| s.flows_new));
-                    service_row(plan, now.map_or(0, |s| s.flows_new), rate)
+                    let row = service_row(plan, now.map_or(0, |s| s.flows_new), rate);
+                    self.with_backups(row, cluster, place)
                 })
                 .collect(),
         }
     }
 
+    /// Backups of a service, and whether they are taken (FS-34).
+    fn with_backups(&self, row: ServiceRow, cluster: &ClusterPlan, place: usize) -> ServiceRow {
+        let backups: Vec<TargetId> = cluster.services[place]
+            .members
+            .iter()
+            .filter(|member| member.backup)
+            .map(|member| member.target)
+            .collect();
+        let taken = |target: &TargetId| {
+            self.known.member(cluster.id, place, *target).is_some_and(|member| member.open)
+        };
+        ServiceRow {
+            backups_taken: backups.iter().any(taken),
+            backups: backups.iter().map(|target| server_name(self.plan, *target)).collect(),
+            ..row
+        }
+    }
+
     fn server(&self, target: &TargetPlan) -> ServerRow {
         let report = self.target(target.id);
+        let view = self.known.target(target.id);
         let counts = report.map(|report| report.counts);
         let before = self
             .base
@@ -182,7 +241,8 @@ impl Reader<'_> {
         };
         ServerRow {
             name: target.name.clone(),
-            state: state(target, report),
+            state: health::state(target, report, view),
+            reason: health::reason(view),
             mac: report.and_then(|report| report.mac).or(fixed),
             mac_learned: target.mac == MacPlan::Learn,
             contender: report.and_then(|report| report.contender),
@@ -192,7 +252,7 @@ impl Reader<'_> {
                 .clusters
                 .iter()
                 .filter(|cluster| cluster.servers.contains(&target.id))
-                .map(|cluster| membership(cluster, target.id))
+                .map(|cluster| self.membership(cluster, target.id))
                 .collect(),
             flows_open: counted.flows_open,
             flows_new: counted.flows_new,
@@ -210,6 +270,27 @@ impl Reader<'_> {
                 bytes_per_s: rate(|counts| counts.out_bytes),
             },
         }
+    }
+
+    /// The weights in force.
+    fn membership(&self, cluster: &ClusterPlan, target: TargetId) -> Membership {
+        let weight = |place: usize, service: &ServicePlan| {
+            let planned = service.members.iter().find(|member| member.target == target)?;
+            let view = self.known.member(cluster.id, place, target);
+            Some(view.map_or(planned.weight, |view| view.weight))
+        };
+        let (default, named) = match cluster.services.split_last() {
+            Some((default, named)) => (weight(named.len(), default).unwrap_or(0), named),
+            None => (0, &[][..]),
+        };
+        let services = named
+            .iter()
+            .enumerate()
+            .filter_map(|(place, service)| {
+                Some(ServiceWeight { service: service.name.clone(), weight: weight(place, service)? })
+            })
+            .collect();
+        Membership { cluster: cluster.name.clone(), weight: default, services }
     }
 
     fn port(&self, place: usize) -> PortRow {
@@ -299,17 +380,6 @@ impl Reader<'_> {
         rows
     }
 
-    fn router(&self, router: &RouterPlan) -> RouterRow {
-        RouterRow {
-            name: router.name.clone(),
-            address: router.address,
-            mac: router.mac,
-            port: self.port_name(router.port),
-            vlan: router.vlan.0,
-            state: self.port_state(router.port).into(),
-        }
-    }
-
     fn bridge(&self) -> Vec<BridgeRow> {
         let mut rows: Vec<BridgeRow> = self
             .report
@@ -322,7 +392,12 @@ impl Reader<'_> {
                 pinned: row.pinned,
             })
             .collect();
-        rows.sort_by_key(|row| (row.vlan, row.mac));
+        // What is pinned is often learned as well.
+        rows.sort_by(|a, b| {
+            let key = |row: &BridgeRow| (row.vlan, row.mac, !row.pinned);
+            key(a).cmp(&key(b)).then_with(|| a.port.cmp(&b.port))
+        });
+        rows.dedup_by(|b, a| (a.vlan, a.mac, &a.port) == (b.vlan, b.mac, &b.port));
         rows
     }
 
@@ -348,7 +423,9 @@ impl Reader<'_> {
 
     fn takes_flows(&self, id: TargetId) -> bool {
         let target = self.plan.targets.iter().find(|target| target.id == id);
-        target.is_some_and(|target| state(target, self.target(id)) == ServerState::Up)
+        target.is_some_and(|target| {
+            health::state(target, self.target(id), self.known.target(id)) == ServerState::Up
+        })
     }
 
     fn port_name(&self, id: PortId) -> String {
@@ -372,41 +449,14 @@ impl Reader<'_> {
     }
 }
 
-fn state(target: &TargetPlan, report: Option<&TargetReport>) -> ServerState {
-    let Some(report) = report else {
-        return if target.admin == Admin::Disabled { ServerState::Disabled } else { ServerState::Unknown };
-    };
-    match target.admin {
-        Admin::Disabled => ServerState::Disabled,
-        Admin::Drain if report.counts.flows_open == 0 => ServerState::Drained,
-        Admin::Drain => ServerState::Draining,
-        Admin::Enabled if report.up => ServerState::Up,
-        Admin::Enabled if target.mac == MacPlan::Learn && report.mac.is_none() => ServerState::Learning,
-        Admin::Enabled => ServerState::Down,
-    }
-}
-
-fn membership(cluster: &ClusterPlan, target: TargetId) -> Membership {
-    let weight = |service: &ServicePlan| {
-        service.members.iter().find(|member| member.target == target).map(|member| member.weight)
-    };
-    let (default, named) = match cluster.services.split_last() {
-        Some((default, named)) => (weight(default).unwrap_or(0), named),
-        None => (0, &[][..]),
-    };
-    let services = named
-        .iter()
-        .filter_map(|service| Some(ServiceWeight { service: service.name.clone(), weight: weight(service)? }))
-        .collect();
-    Membership { cluster: cluster.name.clone(), weight: default, services }
-}
-
 fn service_row(plan: &ServicePlan, flows_new: u64, flows_new_per_s: Rate) -> ServiceRow {
     ServiceRow {
         name: plan.name.clone(),
         protocol: protocol(plan.protocol),
         ports: ports(&plan.ports),
         chooser: chooser(plan.chooser).into(),
+        backups: Vec::new(),
+        backups_taken: false,
         affinity: plan.affinity.map(|affinity| AffinityRow {
             prefix_v4: affinity.prefix_v4,
             prefix_v6: affinity.prefix_v6,

@@ -7,8 +7,8 @@ mod fake;
 use control_daemon::control::{ControlError, ControlOptions, control};
 use control_daemon::orders::{Commander, Order, wired};
 use control_show::{
-    Accepted, Answer, AskError, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET,
-    ServerState, Shown, View, What, ask,
+    Accepted, Answer, AskError, FLOWS_MAX, FlowQuery, Order as Wish, REQUEST_MAX, Refusal, RefusalKind,
+    Reloaded, Request, SOCKET, ServerState, Shown, View, What, ask,
 };
 use dataplane_flow::{ClusterId, TargetId};
 use dataplane_message::{FlowFilter, FlowRow, Plan, Step, ToControl, ToDataPath, VERSION};
@@ -343,6 +343,7 @@ fn flows_come_in_parts_with_names() {
         cluster: Some("web".into()),
         server: Some("web-2".into()),
         client: Some("198.51.100.7".parse().unwrap()),
+        state: None,
         limit: 3,
     };
     let answer = lab.ask_meanwhile(Request::Show(What::Flows(query)));
@@ -379,6 +380,58 @@ fn flows_come_in_parts_with_names() {
         "no more than asked"
     );
     assert_eq!((flows[0].server.as_str(), flows[0].protocol.as_str()), ("web-2", "tcp"));
+}
+
+#[test]
+fn flows_of_one_state_in_the_order_of_their_clients() {
+    let (lab, data_path) = Lab::started();
+    let (mut peer, _) = data_path.settle();
+    let query = FlowQuery { state: Some("closed".into()), limit: 3, ..FlowQuery::default() };
+    let answer = lab.ask_meanwhile(Request::Show(What::Flows(query)));
+    let Some(ToDataPath::ListFlows { query, filter }) = peer.receive() else { panic!("flows") };
+    assert_eq!(filter.limit, FLOWS_MAX, "it does not choose by state");
+    let row = |client: &str, client_port: u16, state: &str| FlowRow {
+        cluster: ClusterId(0),
+        protocol: 6,
+        kind: "flow".into(),
+        client: client.parse().unwrap(),
+        client_port,
+        vip_port: 80,
+        target: TargetId(1),
+        state: state.into(),
+        from_server: false,
+        idle_s: 1,
+        age_s: 2,
+        worker: 0,
+    };
+    let rows = vec![
+        row("198.51.100.9", 1, "closed"),
+        row("198.51.100.7", 1, "established"),
+        row("198.51.100.7", 9, "closed"),
+        row("198.51.100.7", 2, "closed"),
+        row("198.51.100.1", 1, "closed"),
+    ];
+    peer.send(&ToControl::Flows { query, rows, last: true });
+    let Answer::Shown(shown) = answer.join().unwrap() else { panic!("shown") };
+    let View::Flows(flows) = shown.view else { panic!("flows") };
+    let found: Vec<_> = flows.iter().map(|flow| (flow.client.to_string(), flow.client_port)).collect();
+    let client = |last: u8, port: u16| (format!("198.51.100.{last}"), port);
+    assert_eq!(found, [client(7, 2), client(7, 9), client(9, 1)]);
+}
+
+#[test]
+fn fs33_an_order_is_carried_out_or_refused_by_name() {
+    let (lab, data_path) = Lab::started();
+    let drain = |server: &str| {
+        Request::Order(Wish::Drain { server: server.into(), deadline_ms: None, gentle: false })
+    };
+    let (_peer, _) = data_path.settle();
+    assert_eq!(lab.show(What::Version).data_path.plan, 1);
+    let Answer::Ordered(ordered) = lab.ask(&drain("web-2")) else { panic!("ordered") };
+    assert_eq!(ordered.text, "server web-2 takes no new flows; those it has finish");
+    let refusal = refused(lab.ask(&drain("web-9")));
+    assert_eq!(refusal.kind, RefusalKind::UnknownName);
+    assert_eq!(refusal.message, "there is no server web-9; `flowctl show servers` lists them");
 }
 
 #[test]

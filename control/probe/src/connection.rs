@@ -3,7 +3,8 @@
 //! Read first: RFC 9293 §3.10.7.3 (SYN-SENT), RFC 5961 §4 (challenge ACK), RFC 6191 (TIME-WAIT).
 //!
 //! All servers answer from one address and each has one source port, so a probe uses the four-tuple of the
-//! last one. It ends by a reset, which leaves nothing at the server. Should that be lost, or the control core
+//! last one. It ends by a reset, which leaves nothing at the server; one that only asks whether a port is open
+//! by a reset in place of the handshake's last segment. Should that be lost, or the control core
 //! have been killed in between, the server answers the next SYN with an ACK of the old connection; the stack
 //! resets that, and the same SYN is sent once more at once.
 
@@ -41,7 +42,7 @@ const OUTBOUND_MAX: usize = 32;
 /// How often an old connection at the server is reset within one probe.
 const RESTARTS_MAX: u8 = 3;
 
-/// A connection: some 1 KiB and its two buffers of 12 KiB, while it lasts.
+/// A connection: some 1 KiB while it lasts, and 12 KiB of buffers if anything is said.
 pub(crate) struct Connection {
     link: Link,
     interface: Interface,
@@ -63,7 +64,8 @@ pub(crate) struct Connection {
 
 /// What is said.
 enum Talk {
-    /// Nothing: that the connection is accepted is all.
+    /// Nothing: that the server would accept is all. The handshake is not completed, so that its program never
+    /// hears of it (nor logs it), and no queue fills while the program hangs.
     Nothing,
     Http(Reader),
     Https(Box<Tls>, Reader),
@@ -107,7 +109,11 @@ impl Connection {
             let _ = list.push(IpCidr::new(IpAddress::from(local), 0));
         });
         let room = |len| SocketBuffer::new(vec![0; len]);
-        let mut socket = Socket::new(room(RECEIVE_ROOM), room(SEND_ROOM));
+        let mut socket = match talk {
+            // Some window must be offered, or nobody takes us for a client.
+            Talk::Nothing => Socket::new(room(1024), room(16)),
+            _ => Socket::new(room(RECEIVE_ROOM), room(SEND_ROOM)),
+        };
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         let from = IpListenEndpoint { addr: Some(local.into()), port: source };
@@ -176,6 +182,11 @@ impl Connection {
 
     /// A few rounds, since what is read may bring about what is written: two for plain text, three for TLS.
     fn advance(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) -> Option<Result<(), Failure>> {
+        self.interface.poll_ingress_single(stack_time(now), &mut self.link, &mut self.sockets);
+        let state = self.sockets.get::<Socket<'_>>(self.handle).state();
+        if matches!(self.talk, Talk::Nothing) && state == State::Established {
+            return Some(Ok(())); // Before the stack has acknowledged it.
+        }
         for _ in 0..4 {
             self.poll(now);
             self.note_sent(out);
@@ -225,9 +236,6 @@ impl Connection {
             State::Closed if !self.accepted => return Some(Err(Failure::Refused)),
             State::SynReceived => return None,
             _ => self.accepted = true,
-        }
-        if let Talk::Nothing = self.talk {
-            return Some(Ok(()));
         }
         let mut verdict = None;
         while verdict.is_none() && socket.can_recv() {

@@ -2,7 +2,7 @@
 
 use dataplane_port::PortId;
 use dataplane_wire::{AddressPair, MacAddr, ethernet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A server of a cluster, as a prober sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +69,8 @@ pub struct Ignored {
 /// The addresses of packets from `local` to `address`, if they can be.
 pub(crate) fn addresses(local: &Local, address: IpAddr) -> Result<AddressPair, NotUsable> {
     let from = local.address;
-    if from.is_unspecified() || from.is_multicast() || from == address {
+    let is_broadcast = from == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if from.is_unspecified() || from.is_multicast() || is_broadcast || from == address {
         return Err(NotUsable::Source(from));
     }
     AddressPair::new(from, address).ok_or(NotUsable::Family)

@@ -150,7 +150,7 @@ impl Question {
         let upper = frame.get(usize::from(layers.l4)..usize::from(layers.end)).unwrap_or_default();
         let Some(addresses) = packet_addresses(layers, frame) else {
             return match self.wanted {
-                Wanted::Neighbour { mac, .. } => read_arp(mac, answer, &frame[usize::from(layers.l3)..]),
+                Wanted::Neighbour { mac, .. } => read_arp(mac, &frame[usize::from(layers.l3)..]),
                 _ => Meaning::Unexpected,
             };
         };
@@ -172,9 +172,9 @@ impl Question {
     }
 }
 
-fn read_arp(mac: Option<MacAddr>, answer: &Answer, packet: &[u8]) -> Meaning {
+fn read_arp(mac: Option<MacAddr>, packet: &[u8]) -> Meaning {
     let Ok(reply) = arp::Packet::new_checked(packet) else { return Meaning::Damaged };
-    told(mac, reply.sender_mac(), answer)
+    told(mac, reply.sender_mac())
 }
 
 fn read_nd(
@@ -191,18 +191,18 @@ fn read_nd(
     match nd::Message::new_checked(upper) {
         Ok(message) if !message.is_valid(src, dst, hops) => Meaning::Damaged,
         Ok(message) if message.target().map(IpAddr::V6) == Some(target) => {
-            told(mac, message.target_link_layer().unwrap_or(answer.source_mac), answer)
+            told(mac, message.target_link_layer().unwrap_or(answer.source_mac))
         }
         Ok(_) => Meaning::Unexpected,
         Err(_) => Meaning::Damaged,
     }
 }
 
-/// An answer that tells another MAC than the one asked, or than it comes from, is somebody's mistake or lie.
-fn told(asked: Option<MacAddr>, told: MacAddr, answer: &Answer) -> Meaning {
+/// An answer that tells another MAC than the one asked is somebody else's.
+fn told(asked: Option<MacAddr>, told: MacAddr) -> Meaning {
     let fits = match asked {
         Some(mac) => told == mac,
-        None => told == answer.source_mac && !told.is_multicast() && told != MacAddr::ZERO,
+        None => !told.is_multicast() && told != MacAddr::ZERO,
     };
     if fits { Meaning::Good(told) } else { Meaning::Unexpected }
 }

@@ -33,8 +33,8 @@ pub struct RouterAnswer {
 /// Asks one router, in the name of one VIP (FS-13): ARP or ND, echo, and echo through it.
 ///
 /// Driven like [`crate::Prober`]. A MAC that it learns is an answer's, and the owner's to believe:
-/// [`Self::set_mac`] makes it the one that is asked. Each kind is asked once at a time. An answer from beyond
-/// the router is taken from any MAC: the way back may lead through another one.
+/// [`Self::set_mac`] makes it the one that is asked. Each kind is asked once at a time. Echoes are taken from
+/// any MAC: the way back may lead through another router, and one with a virtual MAC answers from its own.
 ///
 /// Holds less than 600 bytes, and 60 more for each question.
 pub struct RouterProber {
@@ -112,18 +112,11 @@ impl RouterProber {
             Err(NoAnswer::Damaged) => return self.ignored.damaged += 1,
             Err(NoAnswer::Other) => return self.ignored.not_ours += 1,
         };
-        let from_router = self.router.mac.is_none_or(|mac| mac == answer.source_mac);
+        let from_router = answer.source == self.router.address;
         let kind = match answer.kind {
-            AnswerKind::Neighbour if answer.source == self.router.address && from_router => {
-                Some(RouterKind::Neighbour)
-            }
+            AnswerKind::Neighbour => from_router.then_some(RouterKind::Neighbour),
             AnswerKind::Echo { id } | AnswerKind::Unreachable { id, .. } if id == self.local.id => {
-                Some(if answer.source != self.router.address {
-                    RouterKind::Through(answer.source)
-                } else {
-                    RouterKind::Echo
-                })
-                .filter(|kind| from_router || *kind != RouterKind::Echo)
+                Some(if from_router { RouterKind::Echo } else { RouterKind::Through(answer.source) })
             }
             _ => None,
         };

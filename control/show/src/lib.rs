@@ -11,11 +11,12 @@ mod protocol;
 pub use client::{AskError, ask};
 pub use control_config::Finding;
 pub use model::{
-    AffinityRow, AlarmRow, BridgeRow, ClusterRow, DataPath, DropRow, FlowRow, Membership, PortRow, Rate,
-    RouterRow, ServerRow, ServerState, ServiceRow, ServiceWeight, Shown, Traffic, VersionRow, View,
-    WorkerRow,
+    AffinityRow, AlarmRow, AssignmentRow, BridgeRow, CheckRow, ClusterRow, DataPath, DrainRow, DropRow,
+    FindingRow, FlowRow, HealthRow, LoadRow, Membership, PoolRouterRow, PoolRow, PortRow, Rate, RoleRow,
+    RouterRow, ServerRow, ServerState, ServiceHealth, ServiceRow, ServiceWeight, Shown, Traffic, VersionRow,
+    View, WorkerRow,
 };
 pub use protocol::{
-    Accepted, Answer, FLOWS_MAX, FlowQuery, REQUEST_MAX, Refusal, RefusalKind, Reloaded, Request, SOCKET,
-    What,
+    Accepted, Answer, FLOWS_MAX, FlowQuery, HealthQuery, Order, Ordered, REQUEST_MAX, Refusal, RefusalKind,
+    Reloaded, Request, SOCKET, What,
 };

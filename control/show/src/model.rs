@@ -3,6 +3,13 @@
 //! Counters are numbers that only rise and begin at 0 with the data path; rates are per second over the
 //! last report or two, and absent until there have been two.
 
+mod health;
+
+pub use health::{
+    AssignmentRow, CheckRow, DrainRow, FindingRow, HealthRow, LoadRow, PoolRouterRow, PoolRow, RoleRow,
+    ServiceHealth,
+};
+
 use core::net::IpAddr;
 use dataplane_wire::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -44,7 +51,7 @@ pub enum View {
     Clusters(Vec<ClusterRow>),
     /// Servers in the order of their names.
     Servers(Vec<ServerRow>),
-    /// Flows, in no order.
+    /// Flows in the order of their clients.
     Flows(Vec<FlowRow>),
     /// Ports in the order of their numbers.
     Ports(Vec<PortRow>),
@@ -54,6 +61,14 @@ pub enum View {
     Drops(Vec<DropRow>),
     /// Routers in the file's order.
     Routers(Vec<RouterRow>),
+    /// Servers' health, in the order of their names.
+    Health(Vec<HealthRow>),
+    /// Router pools in the file's order.
+    Pools(Vec<PoolRow>),
+    /// Load by service and server, in the order of their names.
+    Load(Vec<LoadRow>),
+    /// What is set up wrong: the answer to `doctor`.
+    Findings(Vec<FindingRow>),
     /// Learned and pinned addresses.
     Bridge(Vec<BridgeRow>),
     /// Alarms, newest last.
@@ -89,6 +104,11 @@ pub struct ClusterRow {
     pub vip: IpAddr,
     /// Its virtual MAC.
     pub vmac: MacAddr,
+    /// `load-sharing` or `availability`.
+    pub mode: String,
+    /// Roles of its servers in the configured order; empty where it shares load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<RoleRow>,
     /// How many servers it has.
     pub servers: usize,
     /// How many of them take new flows.
@@ -120,6 +140,12 @@ pub struct ServiceRow {
     pub ports: String,
     /// How a server is chosen.
     pub chooser: String,
+    /// Names of its backups (FS-34).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<String>,
+    /// The backups take new flows.
+    #[serde(default)]
+    pub backups_taken: bool,
     /// How clients are bound, if they are.
     pub affinity: Option<AffinityRow>,
     /// New flows.
@@ -146,6 +172,8 @@ pub struct ServerRow {
     pub name: String,
     /// Its state.
     pub state: ServerState,
+    /// Why it is not up.
+    pub reason: Option<String>,
     /// Its MAC address, once known.
     pub mac: Option<MacAddr>,
     /// The address is learned rather than configured.
@@ -176,8 +204,10 @@ pub struct ServerRow {
 pub enum ServerState {
     /// Takes new flows.
     Up,
-    /// Takes none: its link is down, or it fails its checks.
+    /// Takes none: it fails its checks; flows that it has stay.
     Down,
+    /// Its link is down, or it answers nothing: its flows are closed or moved (FS-10).
+    Dead,
     /// Its MAC address is not known yet.
     Learning,
     /// Takes no new flows, old ones finish.
@@ -196,6 +226,7 @@ impl ServerState {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Dead => "dead",
             Self::Learning => "learning",
             Self::Draining => "draining",
             Self::Drained => "drained",
@@ -333,14 +364,28 @@ pub struct RouterRow {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// Its MAC address where configured.
+    /// Its MAC address, once known.
     pub mac: Option<MacAddr>,
     /// The port it is behind.
     pub port: String,
     /// Its VLAN.
     pub vlan: u16,
-    /// The state of its port.
+    /// `up`, `down`, or `unknown` before the first report.
     pub state: String,
+    /// Why it is not up.
+    pub reason: Option<String>,
+    /// Since when, RFC 3339, UTC; `None` where that is not known.
+    pub since: Option<String>,
+    /// The state of its port.
+    pub port_state: String,
+    /// From it to VIPs.
+    #[serde(rename = "in")]
+    pub inbound: Traffic,
+    /// From servers to it.
+    #[serde(rename = "out")]
+    pub outbound: Traffic,
+    /// Frames that were for it and went to another one (FS-13).
+    pub redirected: u64,
 }
 
 /// A learned or pinned address.

@@ -15,7 +15,8 @@ pub const REQUEST_MAX: usize = 64 * 1024;
 /// The most flows that one request lists.
 pub const FLOWS_MAX: u32 = 100_000;
 
-/// What can be asked, as one line: `{"show":"clusters"}`, `{"accept":{"server":"web-1"}}`, `"reload"`.
+/// What can be asked, as one line: `{"show":"clusters"}`, `{"order":{"enable":{"server":"web-1"}}}`,
+/// `"doctor"`, `"reload"`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
@@ -26,8 +27,64 @@ pub enum Request {
         /// The server's name.
         server: String,
     },
+    /// Change what holds at run time.
+    Order(Order),
+    /// Tell what is set up wrong, and what mends it. Changes nothing.
+    Doctor,
     /// Read the configuration again and apply what differs.
     Reload,
+}
+
+/// What the operator may change at run time. It holds until the next order and survives restarts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// No new flows for a server; those it has finish (FS-33).
+    Drain {
+        /// The server's name.
+        server: String,
+        /// Milliseconds after which what is left is closed; absent: never.
+        #[serde(default)]
+        deadline_ms: Option<u64>,
+        /// Clients that are bound to it stay so until they are idle.
+        #[serde(default)]
+        gentle: bool,
+    },
+    /// A server is in service again.
+    Enable {
+        /// The server's name.
+        server: String,
+    },
+    /// A server is out of service at once; its flows are closed or moved as its cluster says.
+    Disable {
+        /// The server's name.
+        server: String,
+    },
+    /// Another weight.
+    Weight {
+        /// The server's name.
+        server: String,
+        /// `0..=1000`; absent: the configuration's again.
+        #[serde(default)]
+        weight: Option<u16>,
+        /// The cluster's name; needed where the server is in several.
+        #[serde(default)]
+        cluster: Option<String>,
+        /// The service's name; absent: every one that has the server.
+        #[serde(default)]
+        service: Option<String>,
+    },
+    /// Another primary of an availability cluster (FS-15).
+    Switchover {
+        /// The cluster's name.
+        cluster: String,
+        /// The new primary's name; absent: the first one that is operational.
+        #[serde(default)]
+        to: Option<String>,
+        /// The old primary's flows are reset instead of finishing.
+        #[serde(default)]
+        reset: bool,
+    },
 }
 
 /// What can be shown.
@@ -48,6 +105,12 @@ pub enum What {
     Drops,
     /// Routers.
     Routers,
+    /// Servers' health.
+    Health(HealthQuery),
+    /// Router pools.
+    Pools,
+    /// Load by service and server.
+    Load,
     /// Learned addresses.
     Bridge,
     /// Alarms.
@@ -66,11 +129,22 @@ pub struct FlowQuery {
     pub server: Option<String>,
     /// From this client.
     pub client: Option<IpAddr>,
+    /// In this state.
+    pub state: Option<String>,
     /// At most this many; 0, or absent: [`FLOWS_MAX`].
     pub limit: u32,
 }
 
-/// The answer, as one line: `{"shown":{..}}`, `{"reloaded":{..}}`, `{"accepted":{..}}` or `{"refused":{..}}`.
+/// Whose health to show.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthQuery {
+    /// Of the server of this name; absent: of all.
+    pub server: Option<String>,
+}
+
+/// The answer, as one line: `{"shown":{..}}`, `{"ordered":{..}}`, `{"reloaded":{..}}`, `{"accepted":{..}}` or
+/// `{"refused":{..}}`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -80,8 +154,17 @@ pub enum Answer {
     Reloaded(Reloaded),
     /// The server has another MAC now.
     Accepted(Accepted),
+    /// The order holds.
+    Ordered(Ordered),
     /// Nothing was done.
     Refused(Refusal),
+}
+
+/// What was ordered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ordered {
+    /// What holds from now on, in words.
+    pub text: String,
 }
 
 /// What was accepted.
@@ -127,6 +210,8 @@ pub enum RefusalKind {
     BadRequest,
     /// A name that nothing has.
     UnknownName,
+    /// The order cannot be carried out as things are.
+    OrderRefused,
     /// No other MAC claims to be that server.
     NothingToAccept,
     /// The data path is not there.

@@ -1,10 +1,10 @@
 //! Everything that is not for a VIP (FS-5).
 
 use crate::Engine;
-use crate::classify::{Meta, addresses};
+use crate::classify::{Meta, Way, addresses};
 use crate::outbox::Event;
 use crate::tables::Station;
-use dataplane_flow::{Instant, TargetId, fold};
+use dataplane_flow::{Instant, RouterId, TargetId, fold};
 use dataplane_message::{AlarmKind, PortRole};
 use dataplane_port::{DropReason, Flood, Head, PortId, PortSet, TagEdit, Verdict};
 use dataplane_wire::{MacAddr, Network, protocol};
@@ -12,10 +12,22 @@ use dataplane_wire::{MacAddr, Network, protocol};
 /// What this worker has told the publisher of lately: one place per hash of (VLAN, address).
 #[derive(Debug)]
 pub(crate) struct Learner {
-    seen: Box<[(u64, u32)]>,
+    seen: Box<[Sighting]>,
     /// The current stretch of [`AGAIN_S`] seconds, shifted to make room for a port.
     stamp: u32,
 }
+
+/// A source address, where it was seen and when; and which routers it is, by family, so that what comes
+/// from a router is counted without a look-up of its own.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    key: u64,
+    stamp: u32,
+    routers: [RouterId; 2],
+}
+
+const NO_ROUTER: RouterId = RouterId(u16::MAX);
+const NOTHING: Sighting = Sighting { key: u64::MAX, stamp: 0, routers: [NO_ROUTER; 2] };
 
 impl Learner {
     /// Sets the time that sightings are stamped with. Once per burst.
@@ -23,7 +35,7 @@ impl Learner {
         self.stamp = ((now.0 / (AGAIN_S * 1_000_000_000)) as u32 + 1) << 5;
     }
 
-    /// (place, what stands there if nothing is new).
+    /// (place, key and stamp that stand there if nothing is new).
     #[inline(always)]
     fn sighting(&self, port: PortId, meta: &Meta) -> (usize, (u64, u32)) {
         let key = u64::from(meta.vlan.0) << 48 | meta.from;
@@ -31,11 +43,12 @@ impl Learner {
         (place, (key, self.stamp | u32::from(port.0)))
     }
 
-    /// Whether the publisher knows that the source is on this port.
+    /// The routers that the source is, if the publisher knows that it is on this port.
     #[inline(always)]
-    pub(crate) fn knows(&self, port: PortId, meta: &Meta) -> bool {
+    pub(crate) fn known(&self, port: PortId, meta: &Meta) -> Option<[RouterId; 2]> {
         let (place, seen) = self.sighting(port, meta);
-        self.seen[place] == seen
+        let there = &self.seen[place];
+        ((there.key, there.stamp) == seen).then_some(there.routers)
     }
 }
 
@@ -46,7 +59,7 @@ const AGAIN_S: u64 = 8;
 
 impl Default for Learner {
     fn default() -> Self {
-        Self { seen: vec![(u64::MAX, 0); SEEN].into_boxed_slice(), stamp: 0 }
+        Self { seen: vec![NOTHING; SEEN].into_boxed_slice(), stamp: 0 }
     }
 }
 
@@ -54,52 +67,103 @@ impl Learner {
     /// Tells everything anew: the publisher may have forgotten a station since (its link was down), or
     /// another worker may have seen it elsewhere.
     pub(crate) fn forget(&mut self) {
-        self.seen.fill((u64::MAX, 0));
+        self.seen.fill(NOTHING);
     }
 }
 
 impl Engine {
     /// Learns where the source is; a reason if the frame must not be taken (F6, FS-1).
     #[inline]
-    pub(crate) fn learn(&mut self, port: PortId, meta: &Meta) -> Option<DropReason> {
-        let (place, seen) = self.learner.sighting(port, meta);
-        if self.learner.seen[place] == seen {
-            return None;
-        }
-        self.learn_anew(port, meta, place, seen)
-    }
-
-    #[cold]
-    fn learn_anew(
-        &mut self,
-        port: PortId,
-        meta: &Meta,
-        place: usize,
-        seen: (u64, u32),
-    ) -> Option<DropReason> {
-        let mac = MacAddr::from_u64(meta.from);
-        let told = match self.tables.stations.find(meta.vlan, meta.from) {
-            Some(Station::Vmac(_)) => {
-                let kind = AlarmKind::ForeignVmac;
-                self.outbox.event(Event::Alarm { kind, port, vlan: meta.vlan, mac, address: None });
-                return Some(DropReason::ForeignVmac);
-            }
-            Some(Station::Server(..) | Station::Router(_)) => true,
-            // One of our own ports' addresses comes in: a cable loop, or a liar (F6).
-            _ if self.tables.own_macs.contains(&meta.from) => return Some(DropReason::SourceMac),
-            Some(Station::Learned(_)) | None => self.outbox.event(Event::Seen { vlan: meta.vlan, mac, port }),
+    pub(crate) fn learn(&mut self, head: &Head<'_>, meta: &Meta) -> Option<DropReason> {
+        let routers = match self.learner.known(head.port, meta) {
+            Some(routers) => routers,
+            None => match self.learn_anew(head.port, meta) {
+                Ok(routers) => routers,
+                Err(reason) => return Some(reason),
+            },
         };
-        if told {
-            self.learner.seen[place] = seen;
+        if matches!(meta.way, Way::Inbound | Way::InboundFragment) {
+            self.count_router(routers, head, meta);
         }
         None
     }
 
+    /// What comes to VIPs from a router's MAC, once, by the worker that received it; whether it finds a
+    /// server or not.
+    #[inline(always)]
+    pub(crate) fn count_router(&self, routers: [RouterId; 2], head: &Head<'_>, meta: &Meta) {
+        let router = routers[usize::from(meta.layers.network == Network::V6)];
+        if router != NO_ROUTER && !head.handed {
+            let counters = self.counters().router(router);
+            counters.in_frames.add(1);
+            counters.in_bytes.add(u64::from(head.len));
+        }
+    }
+
+    #[cold]
+    fn learn_anew(&mut self, port: PortId, meta: &Meta) -> Result<[RouterId; 2], DropReason> {
+        let mac = MacAddr::from_u64(meta.from);
+        let seen = Event::Seen { vlan: meta.vlan, mac, port };
+        let mut routers = [NO_ROUTER; 2];
+        let told = match self.tables.stations.find(meta.vlan, meta.from) {
+            Some(Station::Vmac(_)) => {
+                let kind = AlarmKind::ForeignVmac;
+                self.outbox.event(Event::Alarm { kind, port, vlan: meta.vlan, mac, address: None });
+                return Err(DropReason::ForeignVmac);
+            }
+            Some(Station::Server(..)) => true,
+            // FS-5: pinned to the outside; within it, it is followed.
+            Some(Station::Router(id, _)) => {
+                let outside = self.tables.ports[port.index() & 31].role == PortRole::Outside;
+                if let Some(router) = self.tables.pools.router(id).filter(|_| outside) {
+                    routers = router.hops.map(|hop| hop.router);
+                }
+                !outside || self.outbox.event(seen)
+            }
+            // One of our own ports' addresses comes in: a cable loop, or a liar (F6).
+            _ if self.tables.own_macs.contains(&meta.from) => return Err(DropReason::SourceMac),
+            Some(Station::Learned(_)) | None => self.outbox.event(seen),
+        };
+        if told {
+            let (place, (key, stamp)) = self.learner.sighting(port, meta);
+            self.learner.seen[place] = Sighting { key, stamp, routers };
+        }
+        Ok(routers)
+    }
+
     /// Bridges the frame within its VLAN.
-    pub(crate) fn bridge(&mut self, head: &Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+    pub(crate) fn bridge(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
         match self.forbidden(head, meta) {
             Some(reason) => Verdict::Drop(reason),
-            None => self.bridge_to(head.port, meta, self.isolated(meta), now),
+            None => self.bridge_on(head, meta, now),
+        }
+    }
+
+    /// Bridges the frame; what a server sends to a router goes to the router that takes it (FS-13).
+    fn bridge_on(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        let apart = self.isolated(meta);
+        if meta.is_group() {
+            return self.flood(head.port, meta, apart, now);
+        }
+        match self.tables.stations.find(meta.vlan, meta.to) {
+            Some(Station::Router(id, port)) if port != head.port => {
+                self.forward_to_router(head, meta, id, port)
+            }
+            Some(Station::Vmac(_)) => self.forward_stray(head, meta),
+            Some(station) => self.to_station(head.port, meta, station),
+            None => self.flood(head.port, meta, apart, now),
+        }
+    }
+
+    /// The same of a server's packet, which nearly always goes to a router, and to one address.
+    #[inline(always)]
+    pub(crate) fn bridge_from_server(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
+        match self.tables.stations.find(meta.vlan, meta.to) {
+            Some(Station::Router(id, port)) if port != head.port => {
+                self.forward_from_server(head, meta, id, port)
+            }
+            Some(Station::Learned(port)) if port != head.port => self.exit(port, meta),
+            _ => self.bridge_on(head, meta, now),
         }
     }
 
@@ -134,19 +198,24 @@ impl Engine {
 
     /// To the station that has the destination address, or to all but `apart`.
     pub(crate) fn bridge_to(&mut self, from: PortId, meta: &Meta, apart: PortSet, now: Instant) -> Verdict {
-        if !meta.is_group() {
-            match self.tables.stations.find(meta.vlan, meta.to) {
-                Some(Station::Vmac(_)) => return Verdict::Drop(DropReason::VmacNotVip),
-                Some(station) => {
-                    let port = station.port().unwrap_or(from);
-                    if port == from {
-                        return Verdict::Drop(DropReason::NoEgress);
-                    }
-                    return self.exit(port, meta);
-                }
-                None => {}
-            }
+        if !meta.is_group()
+            && let Some(station) = self.tables.stations.find(meta.vlan, meta.to)
+        {
+            return self.to_station(from, meta, station);
         }
+        self.flood(from, meta, apart, now)
+    }
+
+    #[inline(always)]
+    fn to_station(&self, from: PortId, meta: &Meta, station: Station) -> Verdict {
+        match station.port() {
+            None => Verdict::Drop(DropReason::VmacNotVip),
+            Some(port) if port == from => Verdict::Drop(DropReason::NoEgress),
+            Some(port) => self.exit(port, meta),
+        }
+    }
+
+    fn flood(&mut self, from: PortId, meta: &Meta, apart: PortSet, now: Instant) -> Verdict {
         if !self.storm[from.index() & 31].take(now) {
             return Verdict::Drop(DropReason::Storm);
         }

@@ -3,8 +3,9 @@
 //! One writer: the worker, with a relaxed load and store (one plain `add`, no lock prefix). Anybody
 //! may read. Counters only rise, but for the gauges, which are stored.
 
+use crate::member_counters::{MEMBERS_MAX, MemberCounters};
 use core::sync::atomic::{AtomicU64, Ordering};
-use dataplane_flow::{CLUSTERS_MAX, ClusterId, TARGETS_MAX, TargetId};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 use dataplane_port::DropReason;
 
 /// A number with one writer.
@@ -46,6 +47,10 @@ pub struct TargetCounters {
     pub flows_new: Counter,
     /// Gauge: open flows.
     pub flows_open: Counter,
+    /// Frames from it that are no load but show that it lives: ARP, ND, answers to probes (FS-10).
+    pub heard: Counter,
+    /// Resets sent to its clients while it was dead (FS-10).
+    pub resets: Counter,
 }
 
 /// Services of a cluster that are counted on their own; further ones count with the last.
@@ -67,7 +72,23 @@ pub struct ClusterCounters {
     pub services: [Counter; SERVICES_COUNTED],
 }
 
-/// All counters of one worker. Sized at start; 360 KiB.
+/// Counters of one router: one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct RouterCounters {
+    /// Frames to VIPs that came from its MAC.
+    pub in_frames: Counter,
+    /// Their bytes.
+    pub in_bytes: Counter,
+    /// IP frames of servers that left for it, also where they were for another one.
+    pub out_frames: Counter,
+    /// Their bytes.
+    pub out_bytes: Counter,
+    /// Frames that were for it while it was down, and left for another one.
+    pub redirected: Counter,
+}
+
+/// All counters of one worker. Sized at start; 4 MiB, of which members are 3.5.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Counters {
@@ -75,6 +96,8 @@ pub struct Counters {
     drops: Box<[Counter]>,
     targets: Box<[TargetCounters]>,
     clusters: Box<[ClusterCounters]>,
+    routers: Box<[RouterCounters]>,
+    members: Box<[MemberCounters]>,
     /// Frames taken.
     pub frames: Counter,
     /// Bursts with at least one frame.
@@ -109,6 +132,8 @@ impl Default for Counters {
             drops: core::iter::repeat_with(Counter::default).take(DropReason::COUNT).collect(),
             targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
             clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
+            routers: core::iter::repeat_with(RouterCounters::default).take(ROUTERS_MAX).collect(),
+            members: core::iter::repeat_with(MemberCounters::default).take(MEMBERS_MAX).collect(),
             frames: Counter::default(),
             bursts: Counter::default(),
             idle: Counter::default(),
@@ -144,9 +169,20 @@ impl Counters {
         &self.targets[id.index() & (TARGETS_MAX - 1)]
     }
 
+    /// A member's counters, by its place; `None` for one that has none.
+    pub fn member(&self, place: u16) -> Option<&MemberCounters> {
+        self.members.get(usize::from(place))
+    }
+
     /// A cluster's counters.
     #[inline(always)]
     pub fn cluster(&self, id: ClusterId) -> &ClusterCounters {
         &self.clusters[usize::from(id.0) & (CLUSTERS_MAX - 1)]
+    }
+
+    /// A router's counters.
+    #[inline(always)]
+    pub fn router(&self, id: RouterId) -> &RouterCounters {
+        &self.routers[usize::from(id.0) & (ROUTERS_MAX - 1)]
     }
 }

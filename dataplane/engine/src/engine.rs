@@ -3,14 +3,15 @@
 use crate::announce::Announcer;
 use crate::bridge::Learner;
 use crate::classify::{Meta, Way, classify, sides};
+use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
 use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
-use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, Shard, Slot, TargetId};
+use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::FlowFilter;
-use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, PortId, Verdict, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
 
@@ -61,9 +62,12 @@ pub struct Engine {
     pub(crate) answer_senders: SenderLimit,
     pub(crate) icmp_senders: SenderLimit,
     pub(crate) refusals: Bucket,
+    pub(crate) walk: Walk,
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
     gauges_at: Instant,
+    /// The second in which each router went down, for flows that are older (FS-13).
+    pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
 }
 
 impl Engine {
@@ -96,8 +100,10 @@ impl Engine {
                 let share = (REFUSALS_PPS / u32::from(settings.workers.max(1))).max(1);
                 Bucket::new(share, share / 10)
             },
+            walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
             gauges_at: Instant(0),
+            routers_down: Box::new([0; ROUTERS_MAX]),
         })
     }
 
@@ -116,6 +122,7 @@ impl Engine {
         if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
             self.learner.forget();
         }
+        self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
     }
@@ -177,7 +184,7 @@ impl Engine {
         if !head.handed
             && learns
             && meta.sender == TargetId::NONE
-            && let Some(reason) = self.learn(head.port, meta)
+            && let Some(reason) = self.learn(head, meta)
         {
             return Verdict::Drop(reason);
         }
@@ -198,10 +205,20 @@ impl Engine {
             }
             Way::Between => self.between(head, meta, now),
             Way::InboundFragment => self.fragment(head, meta, now),
-            Way::Neighbour => self.neighbour(head, meta, now),
+            Way::Neighbour => {
+                self.hear(head.port, meta.from);
+                self.neighbour(head, meta, now)
+            }
             Way::Bridge => self.bridge(head, meta, now),
             Way::Punt(reason) | Way::PuntUnlearned(reason) => Verdict::Punt(reason),
             Way::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// ARP or ND from a server: it lives (FS-10).
+    fn hear(&self, port: PortId, from: u64) {
+        if let Some(server) = self.tables.ports[port.index() & 31].server(from) {
+            self.counters().target(server).heard.add(1);
         }
     }
 
@@ -270,6 +287,7 @@ impl Engine {
         self.shard.set_now(now);
         let tables = Arc::clone(&self.tables);
         self.shard.age(now, &tables.timeouts);
+        self.reset_waiting(now);
         self.fragments.age(now);
         self.release_late(now);
         if self.worker == WorkerId(0) {

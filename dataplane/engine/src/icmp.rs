@@ -6,7 +6,7 @@ use crate::classify::{Meta, Way, addresses, flow_key};
 use crate::tables::ClusterTable;
 use dataplane_flow::HashKey;
 use dataplane_port::DropReason;
-use dataplane_wire::{Network, protocol};
+use dataplane_wire::{Layers, Network, protocol};
 
 /// Keys an ICMP error by the packet it quotes, which the VIP must have sent. An error changes no
 /// table: it only goes where the flow goes.
@@ -39,6 +39,13 @@ pub(crate) fn quoted_key(data: &[u8], table_key: &HashKey, cluster: &ClusterTabl
         }
         _ => meta.way = Way::Drop(DropReason::IcmpQuote),
     }
+}
+
+/// Whether the error quotes a probe from this address and port.
+pub(crate) fn quotes_probe(data: &[u8], layers: &Layers, probe: [u64; 2], port: u16) -> bool {
+    let at = usize::from(layers.l4) + 8;
+    quoted(data, at, usize::from(layers.end), layers.network)
+        .is_some_and(|quoted| quoted.source == probe && quoted.source_port == port)
 }
 
 struct Quoted {

@@ -13,24 +13,29 @@ mod announce;
 mod bridge;
 mod classify;
 mod counters;
+mod dead;
 mod engine;
 mod fragment;
 mod icmp;
 mod limit;
+mod member_counters;
 mod neighbour;
 mod observe;
 mod outbox;
 mod quic;
+mod redirect;
 mod refuse;
+mod signs;
 mod steer;
 mod tables;
 mod tcp;
 
-pub use counters::{ClusterCounters, Counter, Counters, SERVICES_COUNTED, TargetCounters};
+pub use counters::{ClusterCounters, Counter, Counters, RouterCounters, SERVICES_COUNTED, TargetCounters};
 pub use engine::{Engine, Settings};
 pub use limit::Bucket;
+pub use member_counters::{MEMBERS_MAX, MemberCounters};
 pub use outbox::{Event, OWN_FRAME_MAX, Outbox, OwnFrame, Release};
 pub use tables::{
-    ClusterTable, Inputs, LearnedStation, PortTable, ServiceTable, Station, Stations, Tables, TargetTable,
-    VlanTable, address_words,
+    ClusterTable, Inputs, LearnedStation, MemberTable, NO_MEMBER, Pools, PortTable, RouterTable,
+    ServiceTable, Station, Stations, Tables, TargetTable, VlanTable, address_words,
 };

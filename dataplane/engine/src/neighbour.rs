@@ -11,11 +11,18 @@
 //!                 its VIP
 //! a server        asks for another VIP              answered with that VMAC
 //! a server        asks in its VIP's name            leaves with the VMAC; who asked is remembered
+//! a server        asks for a pool's address         answered with its router's MAC (FS-12)
+//! a server        asks for a router that is gone    answered with that of one that stands in (FS-13)
+//! a server        asks for the probes' address      answered with the VMAC (FS-30)
+//! a server        answers a probe for its VIP       punted (FS-30)
+//! a router        answers a VIP                     to every server that asked, and punted (FS-13)
+//! outside         speaks for a pool's address       kept from servers that are told another MAC (FS-12)
 //! a server port   claims a router's address         dropped, alarm
 //! anybody         anything else                     bridged
 //! ```
 
 mod arp;
+mod gateway;
 mod nd;
 
 use crate::Engine;
@@ -25,7 +32,7 @@ use crate::tables::ClusterTable;
 use core::net::IpAddr;
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{AlarmKind, PortRole};
-use dataplane_port::{DropReason, Head, PortSet, Verdict, VlanId};
+use dataplane_port::{DropReason, Head, PortId, PortSet, PuntReason, Verdict, VlanId};
 use dataplane_wire::{MacAddr, Network};
 
 /// How long a server's question may be answered (FS-2a).
@@ -94,6 +101,28 @@ struct Says {
     /// The address it is about.
     about: IpAddr,
     what: What,
+    /// The MAC at which the sender says to be.
+    at: u64,
+    /// Whom an answer is for.
+    to: Option<IpAddr>,
+}
+
+/// What the switch answers.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// The address is here.
+    mac: MacAddr,
+    /// It is a router's.
+    router: bool,
+    /// To the asker alone, even where its address is not known yet.
+    alone: bool,
+}
+
+impl Answer {
+    /// For a VIP, to who asked on `port`. FS-3: where servers that carry the VIP are behind it, to nobody else.
+    fn of_vip(cluster: &ClusterTable, port: PortId) -> Self {
+        Self { mac: cluster.vmac(), router: false, alone: cluster.carriers.contains(port) }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,7 +162,7 @@ impl Engine {
         says: Says,
         now: Instant,
         rewrite: impl FnOnce(&mut [u8], MacAddr),
-        answer: impl FnOnce(&mut Self, &mut Head<'_>, &ClusterTable),
+        answer: impl FnOnce(&mut Self, &mut Head<'_>, Answer),
     ) -> Verdict {
         let tables = std::sync::Arc::clone(&self.tables);
         let cluster_of = |address: Option<IpAddr>| address.and_then(|a| tables.vip(meta.vlan, a));
@@ -146,6 +175,15 @@ impl Engine {
             let claimed = about.filter(|_| says.what == What::Claims);
             self.learn_server(head, meta, speaks_for.or(claimed), says.what);
         }
+        if sender.is_some() && says.at != meta.from && speaks_for.is_some() {
+            self.tell(head, meta, AlarmKind::ServerWrongMac, says.sender);
+        }
+        if let Some(server) = sender.filter(|_| says.what == What::Asks && says.sender.is_some())
+            && speaks_for.is_none_or(|c| self.carried(server, c.id))
+            && let Some(with) = self.told_to(meta.vlan, server, says.about)
+        {
+            return self.answer_for(head, meta, with, None, now, answer);
+        }
         if let (Some(server), Some(cluster)) = (sender, speaks_for)
             && self.carried(server, cluster.id)
         {
@@ -154,13 +192,16 @@ impl Engine {
         if let Some(cluster) = speaks_for.or(about.filter(|_| says.what == What::Claims)) {
             let own = sender.is_some_and(|s| self.carried(s, cluster.id))
                 || is_server_port && self.may_become(head, cluster);
+            if !own && is_server_port && cluster.carriers.contains(head.port) {
+                self.tell(head, meta, AlarmKind::ServerWrongMac, Some(cluster.vip));
+            }
             return if own {
                 swallow()
             } else {
                 self.claimed(head, meta, cluster.id, AlarmKind::VipClaimed, now)
             };
         }
-        let router = |a: IpAddr| tables.routers.contains(&(meta.vlan, a));
+        let router = |a: IpAddr| tables.pools.is_gateway(meta.vlan, a);
         if is_server_port && says.sender.is_some_and(router) {
             return self.claimed(head, meta, ClusterId(u16::MAX), AlarmKind::RouterClaimed, now);
         }
@@ -172,12 +213,17 @@ impl Engine {
                 if starts || sender.is_some_and(|s| self.carried(s, cluster.id)) {
                     return swallow();
                 }
-                self.answer_for(head, meta, cluster, now, answer)
+                self.answer_for_vip(head, meta, cluster, now, answer)
             }
             (What::Answers, Some(cluster)) => {
-                self.distribute(head, meta, says.sender, cluster.id, now, rewrite)
+                let routers = !is_server_port && says.sender.is_some_and(router);
+                let to_us = routers && meta.to == cluster.vmac;
+                self.distribute(head, meta, says, cluster.id, to_us, now, rewrite)
             }
-            _ => self.bridge_to(head.port, meta, PortSet::EMPTY, now),
+            _ => {
+                let apart = self.kept_from(head.port, meta, says.sender, says.at);
+                self.bridge_apart(head.port, meta, apart, now)
+            }
         }
     }
 
@@ -192,7 +238,7 @@ impl Engine {
         cluster: &ClusterTable,
         now: Instant,
         rewrite: impl FnOnce(&mut [u8], MacAddr),
-        answer: impl FnOnce(&mut Self, &mut Head<'_>, &ClusterTable),
+        answer: impl FnOnce(&mut Self, &mut Head<'_>, Answer),
     ) -> Verdict {
         let about = self.tables.vip(meta.vlan, says.about).map(|c| c.id);
         match (says.what, about) {
@@ -200,7 +246,7 @@ impl Engine {
             (What::Asks, Some(other)) => {
                 let tables = std::sync::Arc::clone(&self.tables);
                 match tables.cluster(other) {
-                    Some(other) => self.answer_for(head, meta, other, now, answer),
+                    Some(other) => self.answer_for_vip(head, meta, other, now, answer),
                     None => swallow(),
                 }
             }
@@ -218,8 +264,26 @@ impl Engine {
                 rewrite(head.data, cluster.vmac());
                 self.bridge_to(head.port, meta, cluster.carriers, now)
             }
+            // What a server answers to a probe is for the control core (FS-30).
+            (What::Claims | What::Answers, _) if says.to == Some(cluster.probe) => {
+                Verdict::Punt(PuntReason::Probe)
+            }
             (What::Claims | What::Answers, _) => swallow(),
         }
+    }
+
+    fn answer_for_vip(
+        &mut self,
+        head: &mut Head<'_>,
+        meta: &Meta,
+        cluster: &ClusterTable,
+        now: Instant,
+        answer: impl FnOnce(&mut Self, &mut Head<'_>, Answer),
+    ) -> Verdict {
+        if !cluster.answers {
+            return Verdict::Drop(DropReason::NoServer);
+        }
+        self.answer_for(head, meta, Answer::of_vip(cluster, head.port), Some(cluster.id), now, answer)
     }
 
     /// The switch's own answer, within its limits (A1).
@@ -227,43 +291,57 @@ impl Engine {
         &mut self,
         head: &mut Head<'_>,
         meta: &Meta,
-        cluster: &ClusterTable,
+        with: Answer,
+        counted: Option<ClusterId>,
         now: Instant,
-        answer: impl FnOnce(&mut Self, &mut Head<'_>, &ClusterTable),
+        answer: impl FnOnce(&mut Self, &mut Head<'_>, Answer),
     ) -> Verdict {
-        if !cluster.answers {
-            return Verdict::Drop(DropReason::NoServer);
-        }
         let port = head.port.index() & 31;
         if !self.answer_senders.take(meta.from, now) || !self.answers[port].take(now) {
             return Verdict::Drop(DropReason::AnswerRate);
         }
-        answer(self, head, cluster);
-        self.counters().cluster(cluster.id).answered.add(1);
+        answer(self, head, with);
+        if let Some(cluster) = counted {
+            self.counters().cluster(cluster).answered.add(1);
+        }
         Verdict::Consumed
     }
 
     /// An answer to a VIP goes to every server that asked (FS-2a): the frame itself to the first, copies
-    /// to the others.
+    /// to the others. A router's goes to the control core too, which may have asked (FS-13).
+    #[allow(clippy::too_many_arguments)]
     fn distribute(
         &mut self,
         head: &mut Head<'_>,
         meta: &Meta,
-        answerer: Option<IpAddr>,
+        says: Says,
         cluster: ClusterId,
+        punt: bool,
         now: Instant,
         rewrite: impl FnOnce(&mut [u8], MacAddr),
     ) -> Verdict {
-        let Some(answerer) = answerer else {
-            return Verdict::Drop(DropReason::Unasked);
-        };
         let mut askers = [TargetId::NONE; 64];
         let mut count = 0;
-        for target in self.askers.of(meta.vlan, answerer, cluster, now).take(askers.len()) {
-            askers[count] = target;
-            count += 1;
+        let mut kept = 0;
+        if let Some(answerer) = says.sender {
+            for target in self.askers.of(meta.vlan, answerer, cluster, now).take(askers.len()) {
+                if self.tables.pools.keeps(meta.vlan, answerer, says.at, target) {
+                    kept += 1;
+                    continue;
+                }
+                askers[count] = target;
+                count += 1;
+            }
         }
-        let Some((first, others)) = askers[..count].split_first() else {
+        self.counters().drop(DropReason::PoolSender, kept);
+        let askers = &askers[..count];
+        if punt {
+            for target in askers {
+                self.copy_to(head.data, meta, *target);
+            }
+            return Verdict::Punt(PuntReason::Probe);
+        }
+        let Some((first, others)) = askers.split_first() else {
             return Verdict::Drop(DropReason::Unasked);
         };
         for target in others {
@@ -326,13 +404,17 @@ impl Engine {
         now: Instant,
     ) -> Verdict {
         let address = self.tables.cluster(cluster).map(|c| c.vip);
-        let mac = MacAddr::from_u64(meta.from);
-        self.outbox.event(Event::Alarm { kind, port: head.port, vlan: meta.vlan, mac, address });
+        self.tell(head, meta, kind, address);
         if kind == AlarmKind::RouterClaimed {
             return Verdict::Drop(DropReason::RouterClaimed);
         }
         self.announcer.assert_anew(cluster, now);
         Verdict::Drop(DropReason::VipClaimed)
+    }
+
+    fn tell(&mut self, head: &Head<'_>, meta: &Meta, kind: AlarmKind, address: Option<IpAddr>) {
+        let mac = MacAddr::from_u64(meta.from);
+        self.outbox.event(Event::Alarm { kind, port: head.port, vlan: meta.vlan, mac, address });
     }
 
     /// A learning server's port: whoever there answers for the VIP, or speaks in its name, is the server

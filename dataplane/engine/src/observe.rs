@@ -5,38 +5,67 @@
 //! tried in vain, and the second opening of a connection that another server has.
 
 use crate::Engine;
-use crate::classify::Meta;
+use crate::classify::{Meta, addresses};
+use crate::icmp::quotes_probe;
 use crate::outbox::Event;
+use crate::signs::{self, carries_data};
 use crate::steer::{answered, martian};
+use crate::tables::address_words;
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{AlarmKind, UdpMode};
-use dataplane_port::{DropReason, Head, Verdict};
-use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
+use dataplane_message::{AlarmKind, UdpMode, probe_port};
+use dataplane_port::{DropReason, Head, PuntReason, Verdict};
+use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
 /// From this port on, a server's UDP packet in a cluster that balances UDP by packet opens a flow of
 /// its own rather than answering a client (RFC 6056 and Linux's range begin at or above it).
 const EPHEMERAL: u16 = 32_768;
 
+/// In place of a port: not known yet.
+pub(crate) const NO_PORT: u8 = u8::MAX;
+
 impl Engine {
     /// The same as [`Engine::follow_settled`], on the way back.
     #[inline(always)]
     pub(crate) fn observe_settled(
         &mut self,
-        head: &Head<'_>,
+        head: &mut Head<'_>,
         meta: &Meta,
         slot: Option<Slot>,
         now: Instant,
     ) -> Option<Verdict> {
         let quiet = meta.layers.protocol == protocol::TCP
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-        let target = self.shard.settled(slot?, meta.hash)?;
+        let slot = slot?;
+        let target = self.shard.settled(slot, meta.hash)?;
         (quiet && target == meta.sender && !meta.is_group()).then(|| {
+            self.note_data(head.data, meta, slot);
             self.count_sender(head, meta);
-            self.bridge_to(head.port, meta, self.isolated(meta), now)
+            self.bridge_from_server(head, meta, now)
         })
+    }
+
+    /// Whether it answers a probe of control: to the cluster's probe address, and the port, echo identifier
+    /// or quoted port that is this server's (FS-30). Asked only of packets whose flow has no entry.
+    fn answers_probe(&self, data: &[u8], meta: &Meta) -> bool {
+        let Some(cluster) = self.tables.cluster(meta.cluster) else { return false };
+        let probe = address_words(cluster.probe);
+        let layers = &meta.layers;
+        let to = addresses(data, layers.network, usize::from(layers.l3));
+        if to.is_none_or(|to| to.destination != probe || to.v6 != cluster.probe.is_ipv6()) {
+            return false;
+        }
+        let port = probe_port(meta.sender);
+        match layers.protocol {
+            protocol::TCP | protocol::UDP => layers.destination == port,
+            protocol::ICMP if layers.flags == icmp::kind::ECHO_REPLY => layers.source == port,
+            protocol::ICMPV6 if layers.flags == icmpv6::kind::ECHO_REPLY => layers.source == port,
+            // "Port unreachable" and the like.
+            _ if layers.is_icmp_error() => quotes_probe(data, layers, probe, port),
+            _ => false,
+        }
     }
 
     #[inline(always)]
@@ -52,8 +81,14 @@ impl Engine {
         head: &Head<'_>,
         meta: &Meta,
         slot: Option<Slot>,
-        _now: Instant,
+        now: Instant,
     ) -> Option<Verdict> {
+        let slot = slot.or_else(|| self.shard.find(meta.hash));
+        if slot.is_none() && self.answers_probe(head.data, meta) {
+            // No load, and no flow: control has asked (FS-30).
+            self.counters().target(meta.sender).heard.add(1);
+            return Some(Verdict::Punt(PuntReason::Probe));
+        }
         self.count_sender(head, meta);
         if meta.is_group() || meta.layers.is_icmp_error() {
             return None;
@@ -62,21 +97,20 @@ impl Engine {
         {
             self.note_connection_id(head.data, meta);
         }
-        let slot = slot.or_else(|| self.shard.find(meta.hash));
-        let Some(slot) = slot else {
-            self.open(head.data, meta);
+        let Some(mut slot) = slot else {
+            self.open(head, meta);
             return None;
         };
         let entry = self.shard.entry(slot);
         let stale = entry.tick() != self.shard.tick();
         if stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
-            self.open(head.data, meta);
+            self.open(head, meta);
             return None;
         }
         let tcp = meta.layers.protocol == protocol::TCP;
         if entry.target() != meta.sender {
-            return self.contend(head, meta, slot, entry);
+            return self.contend(head, meta, slot, entry, now);
         }
         if tcp && entry.state() == State::MidFlow && meta.layers.flags & tcp::RST != 0 {
             return self.refused_by(meta, slot, entry);
@@ -86,27 +120,68 @@ impl Engine {
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
         if !quiet {
             let change = if tcp {
-                tcp::from_server(entry, meta.layers.flags, has_data(head.data, meta))
+                let change = tcp::from_server(entry, meta.layers.flags, carries_data(head.data, meta));
+                if let Some(sign) = signs::from_server(entry, meta.layers.flags, change) {
+                    self.sign(meta, Some(slot), entry, sign, now);
+                }
+                change
             } else if entry.flags() & Entry::FROM_SERVER == 0 {
                 answered(entry)
             } else {
                 Change::None
             };
-            self.change_outbound(head.data, meta, slot, change);
+            match self.change_outbound(head, meta, slot, change) {
+                Some(at) => slot = at,
+                None => return None,
+            }
         }
-        if stale && self.shard.holds(slot, meta.hash) {
+        if tcp {
+            self.note_sequence(head.data, meta, slot);
+            if entry.flags() & Entry::RESPONDED == 0 {
+                self.await_no_more(head.data, meta, slot, now);
+            }
+        }
+        if stale {
             let entry = self.shard.entry(slot);
             self.shard.touch(slot, entry);
         }
         None
     }
 
-    fn change_outbound(&mut self, data: &[u8], meta: &Meta, slot: Slot, change: Change) {
-        self.change(slot, change);
-        match change {
-            Change::Await(_) => self.await_ack(data, meta, slot),
-            Change::Anew => self.open(data, meta),
+    /// Carries a change out; where the entry is now, unless it is another flow's.
+    fn change_outbound(&mut self, head: &Head<'_>, meta: &Meta, slot: Slot, change: Change) -> Option<Slot> {
+        let slot = self.change(slot, change);
+        match (change, slot) {
+            (Change::Await(_), Some(slot)) => self.await_ack(head.data, meta, slot),
+            (Change::Anew, _) => self.open(head, meta),
             _ => {}
+        }
+        slot
+    }
+
+    /// Remembers how far a settled flow's server has come, for the reset that its client is sent should it
+    /// die (FS-10). A segment without data changes nothing.
+    #[inline(always)]
+    fn note_data(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
+        let l4 = usize::from(meta.layers.l4);
+        let Some(head) = data.get(l4..l4 + 13) else { return };
+        let len = usize::from(meta.layers.end).wrapping_sub(l4 + usize::from(head[12] >> 4) * 4);
+        if len != 0 {
+            let sequence = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+            self.shard.note_sequence(slot, sequence.wrapping_add(len as u32));
+        }
+    }
+
+    /// The same for any segment; SYN and FIN count one.
+    fn note_sequence(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
+        if meta.layers.flags & tcp::RST != 0 {
+            return;
+        }
+        if let Some(segment) = segment(data, meta) {
+            let l4 = usize::from(meta.layers.l4) + segment.header_len();
+            let len = usize::from(meta.layers.end).saturating_sub(l4) as u32;
+            let controls = (meta.layers.flags & (tcp::SYN | tcp::FIN)).count_ones();
+            self.shard.note_sequence(slot, segment.seq().wrapping_add(len).wrapping_add(controls));
         }
     }
 
@@ -119,7 +194,8 @@ impl Engine {
 
     /// A server's packet in a flow that has no entry: it makes one (FS-7a, FS-25).
     #[cold]
-    fn open(&mut self, data: &[u8], meta: &Meta) {
+    fn open(&mut self, head: &Head<'_>, meta: &Meta) {
+        let data: &[u8] = head.data;
         let layers = &meta.layers;
         let tables = Arc::clone(&self.tables);
         let Some(cluster) = tables.cluster(meta.cluster) else { return };
@@ -140,12 +216,18 @@ impl Engine {
             (_, protocol::ICMP | protocol::ICMPV6) => (State::Icmp, Entry::FROM_SERVER),
             _ => (State::OtherOneWay, Entry::FROM_SERVER),
         };
-        let entry = Entry::new(meta.sender, meta.cluster, state, flags, 0);
+        // What began unseen, or from this side, has no first answer to wait for (FS-31).
+        let entry = Entry::new(meta.sender, meta.cluster, state, flags | Entry::ANSWERED, 0);
         let Some(slot) = self.shard.insert(meta.hash, &meta.key, entry, &tables.timeouts, false) else {
             return;
         };
         if matches!(state, State::SynSent | State::SynAck) {
             self.await_ack(data, meta, slot);
+        }
+        if layers.protocol == protocol::TCP {
+            self.note_sequence(data, meta, slot);
+            // The client is where this goes to; its port is looked up when it is needed.
+            self.shard.set_via(slot, meta.to, NO_PORT);
         }
         if flags & Entry::FROM_SERVER != 0 {
             self.counters().cluster(meta.cluster).flows_server.add(1);
@@ -154,7 +236,14 @@ impl Engine {
 
     /// A packet of one server in a flow that is bound to another.
     #[cold]
-    fn contend(&mut self, head: &Head<'_>, meta: &Meta, slot: Slot, entry: Entry) -> Option<Verdict> {
+    fn contend(
+        &mut self,
+        head: &Head<'_>,
+        meta: &Meta,
+        slot: Slot,
+        entry: Entry,
+        now: Instant,
+    ) -> Option<Verdict> {
         let layers = &meta.layers;
         let tcp = layers.protocol == protocol::TCP;
         let holder_gone =
@@ -165,14 +254,17 @@ impl Engine {
             return Some(Verdict::Drop(DropReason::ResetWithheld));
         }
         if tcp && entry.state() == State::MidFlow {
-            let change = tcp::from_server(entry.to(meta.sender), layers.flags, has_data(head.data, meta));
-            self.change_outbound(head.data, meta, slot, change);
+            let change = tcp::from_server(entry.to(meta.sender), layers.flags, carries_data(head.data, meta));
+            if let Some(slot) = self.change_outbound(head, meta, slot, change) {
+                self.note_sequence(head.data, meta, slot);
+                self.await_no_more(head.data, meta, slot, now);
+            }
             return None;
         }
         if holder_gone || entry.state() == State::Closed {
             if !tcp || layers.flags & tcp::RST == 0 {
                 self.shard.remove(slot);
-                self.open(head.data, meta);
+                self.open(head, meta);
             }
             return None;
         }
@@ -191,7 +283,7 @@ impl Engine {
         if !opened && entry.state() == State::SynSent {
             // A SYN from outside that nobody has answered keeps no server from its port.
             self.shard.remove(slot);
-            self.open(head.data, meta);
+            self.open(head, meta);
             return None;
         }
         self.alarm(head, meta, AlarmKind::PortTaken);
@@ -243,11 +335,6 @@ impl Engine {
             address,
         });
     }
-}
-
-/// Whether the frame's segment carries data.
-fn has_data(data: &[u8], meta: &Meta) -> bool {
-    segment(data, meta).is_some_and(|s| usize::from(meta.layers.l4) + s.header_len() < meta.layers.end.into())
 }
 
 /// The TCP segment of a frame.

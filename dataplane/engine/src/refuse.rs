@@ -43,17 +43,18 @@ impl Engine {
         self.reset(head, meta, to);
     }
 
-    /// Answers the segment by a reset, which seems to come from `src`.
-    fn reset(&mut self, head: &Head<'_>, meta: &Meta, src: MacAddr) {
+    /// Answers the segment by a reset, which seems to come from `src`; `false` when it has none or there is
+    /// no room.
+    pub(crate) fn reset(&mut self, head: &Head<'_>, meta: &Meta, src: MacAddr) -> bool {
         let layers = &meta.layers;
         let len = usize::from(layers.end.saturating_sub(layers.l4));
         let reset = segment(head.data, meta)
             .zip(pair(head.data, meta))
             .and_then(|(segment, pair)| tcp::Reset::answering(pair, &segment, len));
-        if let Some(reset) = reset {
+        reset.is_some_and(|reset| {
             let link = back(meta, src);
-            self.outbox.frame(head.port, reset.frame_len(&link), |frame| reset.emit_frame(&link, frame));
-        }
+            self.outbox.frame(head.port, reset.frame_len(&link), |frame| reset.emit_frame(&link, frame))
+        })
     }
 
     fn unreachable(&mut self, head: &Head<'_>, meta: &Meta, cluster: &ClusterTable) {

@@ -2,18 +2,31 @@
 
 use crate::Engine;
 use crate::classify::{Meta, Way};
-use crate::tables::{ClusterTable, ServiceTable, prefix_mask};
+use crate::dead::Fate;
+use crate::signs;
+use crate::tables::{ClusterTable, ServiceTable, address_words, prefix_mask};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{PortRole, UdpMode};
-use dataplane_port::{DropReason, Head, Verdict};
-use dataplane_wire::{MacAddr, protocol, tcp as wire_tcp};
+use dataplane_message::{PROBE_PORT_FIRST, PortRole, UdpMode};
+use dataplane_port::{DropReason, Head, PortId, PuntReason, Verdict};
+use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
 /// Fill of the provisional part (of 255) from which a new handshake is placed by hash and leaves an
 /// entry only where one is free: the flood guard (E1, E2).
 const GUARD_AT: u8 = 200;
+
+/// Where a packet's entry leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Followed {
+    /// To this server.
+    To(TargetId),
+    /// It has none, or one that does not hold: it is placed.
+    Nowhere,
+    /// It is dropped.
+    Dropped(DropReason),
+}
 
 impl Engine {
     /// Sends the frame to its flow's server, or to one that is chosen for it.
@@ -31,9 +44,10 @@ impl Engine {
                 return Verdict::Drop(reason);
             }
         }
-        match self.follow(head.data, meta, slot) {
-            Some(target) => self.send_to(target, head, meta),
-            None => self.place(head, meta, now),
+        match self.follow(head, meta, slot, now) {
+            Followed::To(target) => self.send_to(target, head, meta),
+            Followed::Dropped(reason) => Verdict::Drop(reason),
+            Followed::Nowhere => self.place(head, meta, now),
         }
     }
 
@@ -51,38 +65,50 @@ impl Engine {
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
         let target = self.shard.settled(slot?, meta.hash)?;
         let alive = self.tables.target(target).is_some_and(|t| t.alive);
-        (quiet && alive && self.learner.knows(head.port, meta)).then(|| self.send_to(target, head, meta))
+        let routers = self.learner.known(head.port, meta).filter(|_| quiet && alive)?;
+        self.count_router(routers, head, meta);
+        Some(self.send_to(target, head, meta))
     }
 
-    /// The server that the flow is bound to, if it has an entry that holds.
-    fn follow(&mut self, data: &[u8], meta: &Meta, slot: Option<Slot>) -> Option<TargetId> {
-        let slot = match slot {
-            Some(slot) => slot,
-            None => self.shard.find(meta.hash)?,
-        };
+    /// Where the flow's entry leads, if it has one that holds.
+    fn follow(&mut self, head: &Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Followed {
+        let data: &[u8] = head.data;
+        let Some(mut slot) = slot.or_else(|| self.shard.find(meta.hash)) else { return Followed::Nowhere };
         let entry = self.shard.entry(slot);
         let target = entry.target();
-        let alive = self.tables.target(target).is_some_and(|t| t.alive) || self.outlives(slot, entry);
+        let alive = self.tables.target(target).is_some_and(|t| t.alive);
+        let fate = if alive { Fate::Stays } else { self.fate(slot, entry) };
         let stale = entry.tick() != self.shard.tick();
-        if !alive || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
+        if fate == Fate::Moves || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
-            return None;
+            return Followed::Nowhere;
+        }
+        if fate == Fate::Reset {
+            return self.answer_for_the_dead(head, meta, slot, entry, now);
         }
         // An ICMP error changes nothing (F18); it only goes where its flow goes.
         if meta.layers.is_icmp_error() {
-            return Some(target);
+            return Followed::To(target);
         }
         let layers = &meta.layers;
         let quiet = entry.state() == State::Established
             && layers.protocol == protocol::TCP
             && layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-        if !quiet && self.advance(data, meta, slot, entry) == Change::Anew {
-            return None;
+        if !quiet {
+            let (change, at) = self.advance(data, meta, slot, entry, now);
+            match (change, at) {
+                (Change::Anew, _) => return Followed::Nowhere,
+                (_, Some(at)) => slot = at,
+                (_, None) => return Followed::To(target),
+            }
+        }
+        if layers.protocol == protocol::TCP && entry.flags() & Entry::REQUESTED == 0 {
+            self.await_answer(data, meta, slot, now);
         }
         if stale {
             self.touch(data, meta, slot);
         }
-        Some(target)
+        Followed::To(target)
     }
 
     /// Whether a flow keeps its server although that is out of service: what the server itself has
@@ -97,8 +123,16 @@ impl Engine {
         (own || open) && self.tables.ports[target.port.index() & 31].up
     }
 
-    /// Brings the entry's state on; [`Change::Anew`] when the frame opens a flow of its own.
-    fn advance(&mut self, data: &[u8], meta: &Meta, slot: Slot, entry: Entry) -> Change {
+    /// Brings the entry's state on: what it did, [`Change::Anew`] when the frame opens a flow of its own;
+    /// and where the entry is now.
+    fn advance(
+        &mut self,
+        data: &[u8],
+        meta: &Meta,
+        slot: Slot,
+        entry: Entry,
+        now: Instant,
+    ) -> (Change, Option<Slot>) {
         let change = match meta.layers.protocol {
             protocol::TCP => {
                 let ack = acknowledged(data, usize::from(meta.layers.l4));
@@ -108,36 +142,43 @@ impl Engine {
             _ if entry.flags() & Entry::FROM_SERVER != 0 => answered(entry),
             _ => Change::None,
         };
-        self.change(slot, change);
-        change
+        if meta.layers.protocol == protocol::TCP
+            && let Some(sign) = signs::from_client(entry, meta.layers.flags, change)
+        {
+            self.sign(meta, Some(slot), entry, sign, now);
+        }
+        (change, self.change(slot, change))
     }
 
-    /// Carries a change out.
-    pub(crate) fn change(&mut self, slot: Slot, change: Change) {
+    /// Carries a change out; where the entry is now.
+    pub(crate) fn change(&mut self, slot: Slot, change: Change) -> Option<Slot> {
         match change {
             Change::None => {}
             Change::Set(entry) | Change::Await(entry) => self.shard.set(slot, entry),
             Change::Promote(entry) => {
                 // A full main part leaves the entry where it is, for as long as its time-out; but with
                 // the server that has shown to know the flow.
-                if self.shard.promote(slot, entry, &self.tables.timeouts).is_none() {
+                let promoted = self.shard.promote(slot, entry, &self.tables.timeouts);
+                if promoted.is_none() {
                     let kept = self.shard.entry(slot).to(entry.target());
                     self.shard.set(slot, kept);
                 }
+                return promoted.or(Some(slot));
             }
-            Change::Forget | Change::Anew => self.shard.remove(slot),
+            Change::Forget | Change::Anew => {
+                self.shard.remove(slot);
+                return None;
+            }
         }
+        Some(slot)
     }
 
     /// Stamps the entry, once a second; the client's binding with it, so that it does not run out
     /// under a flow that lives (FS-24).
     #[cold]
     fn touch(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
-        // The change before may have moved or removed it.
-        if self.shard.holds(slot, meta.hash) {
-            let entry = self.shard.entry(slot);
-            self.shard.touch(slot, entry);
-        }
+        let entry = self.shard.entry(slot);
+        self.shard.touch(slot, entry);
         let tables = Arc::clone(&self.tables);
         let Some(cluster) = tables.cluster(meta.cluster).filter(|c| c.by_client || c.quic) else { return };
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
@@ -177,6 +218,9 @@ impl Engine {
         if !error && let Err(reason) = self.examine(head, meta, now) {
             return Verdict::Drop(reason);
         }
+        if self.answers_router_probe(meta, head.port) {
+            return Verdict::Punt(PuntReason::Probe);
+        }
         // FS-4: a server that carries the source address would take the packet for its own.
         let source = (meta.way == Way::Between).then_some(meta.sender_cluster);
         let allowed =
@@ -200,12 +244,17 @@ impl Engine {
         let Some(target) = target else {
             return self.refuse(head, meta, cluster, source.is_some(), now);
         };
-        let written = !error && self.remember(cluster, meta, target, opens);
+        let written = !error && self.remember(head.port, cluster, meta, target, opens, now);
         let counters = self.counters().cluster(cluster.id);
         if opens && written {
             counters.flows_new.add(1);
             counters.services[index.min(crate::SERVICES_COUNTED - 1)].add(1);
             self.counters().target(target).flows_new.add(1);
+            if layers.protocol == protocol::TCP
+                && let Some(member) = service.member(target).and_then(|m| self.counters().member(m.counter))
+            {
+                member.opened.add(1);
+            }
         }
         if written || error {
             return self.send_to(target, head, meta);
@@ -234,7 +283,7 @@ impl Engine {
             && self.tables.vips.find(meta.vlan, source, v6).is_some()
             && !(is_server && meta.sender != TargetId::NONE);
         let own = self.tables.cluster(meta.cluster).is_some_and(|c| c.vip_words == source);
-        if martian(source, v6) || own || foreign_vip {
+        if martian(source, v6) || own || foreign_vip || self.forges_probe(meta, source) {
             return Err(DropReason::Martian);
         }
         if layers.is_icmp_error() {
@@ -252,6 +301,21 @@ impl Engine {
             return Err(DropReason::L4Header);
         }
         Ok(())
+    }
+
+    /// Whether it would be answered as if control had asked: from a probe's address and port, and from
+    /// outside (FS-30). An echo reply is none: a router answers so, which may have that address.
+    fn forges_probe(&self, meta: &Meta, source: [u64; 2]) -> bool {
+        let layers = &meta.layers;
+        let reply = match layers.protocol {
+            protocol::ICMP => layers.flags == icmp::kind::ECHO_REPLY,
+            protocol::ICMPV6 => layers.flags == icmpv6::kind::ECHO_REPLY,
+            _ => false,
+        };
+        layers.source >= PROBE_PORT_FIRST
+            && !reply
+            && !layers.is_icmp_error()
+            && self.tables.cluster(meta.cluster).is_some_and(|c| address_words(c.probe) == source)
     }
 
     pub(crate) fn choice(&self, meta: &Meta) -> Choice {
@@ -306,7 +370,15 @@ impl Engine {
     }
 
     /// Leaves an entry for the flow, if one is due and there is room.
-    fn remember(&mut self, cluster: &ClusterTable, meta: &Meta, target: TargetId, opens: bool) -> bool {
+    fn remember(
+        &mut self,
+        port: PortId,
+        cluster: &ClusterTable,
+        meta: &Meta,
+        target: TargetId,
+        opens: bool,
+        now: Instant,
+    ) -> bool {
         let layers = &meta.layers;
         let state = match (meta.key.kind(), layers.protocol) {
             (KeyKind::Ipsec, _) => State::Ipsec,
@@ -323,8 +395,15 @@ impl Engine {
         if pressed && state == State::MidFlow {
             return false;
         }
-        let entry = Entry::new(target, cluster.id, state, 0, 0);
-        self.shard.insert(meta.hash, &meta.key, entry, &self.tables.timeouts, pressed).is_some()
+        // Of what began unseen no first answer is waited for (FS-31).
+        let answered = if state == State::MidFlow { Entry::ANSWERED } else { 0 };
+        let entry = Entry::new(target, cluster.id, state, answered, 0);
+        let slot = self.shard.insert(meta.hash, &meta.key, entry, &self.tables.timeouts, pressed);
+        if let Some(slot) = slot.filter(|_| layers.protocol == protocol::TCP) {
+            self.shard.set_via(slot, meta.from, port.0);
+            self.shard.set_stamp(slot, signs::micros(now));
+        }
+        slot.is_some()
     }
 }
 

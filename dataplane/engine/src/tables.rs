@@ -1,17 +1,22 @@
 //! What the publisher computes and the workers read: immutable, replaced as a whole.
 
 mod build;
+mod order;
+mod pools;
+mod services;
 mod stations;
 mod vips;
 
-pub use build::{Inputs, LearnedStation};
+pub use build::{Inputs, LearnedStation, NO_MEMBER};
+pub(crate) use pools::{Hop, HopWay, Told};
+pub use pools::{Pools, RouterTable};
 pub use stations::{Station, Stations};
 pub(crate) use vips::Vips;
 
 use core::net::IpAddr;
 use dataplane_balance::{Balancer, Candidate};
 use dataplane_flow::{ClusterId, HashKey, STATES, TargetId};
-use dataplane_message::{Affinity, Chooser, Fail, PortRole, Stp, UdpMode};
+use dataplane_message::{Affinity, Chooser, DeadFlows, Fail, PortRole, Stp, UdpMode};
 use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
 use dataplane_wire::MacAddr;
 use std::sync::Arc;
@@ -43,8 +48,10 @@ pub struct Tables {
     pub own_macs: Box<[u64]>,
     /// Drop DHCP server answers and router advertisements from server ports.
     pub guard: bool,
-    /// Addresses that only routers may claim, with their VLANs (A3).
-    pub routers: Box<[(VlanId, IpAddr)]>,
+    /// Routers and pools.
+    pub pools: Pools,
+    /// Servers that are dead (FS-10).
+    pub dead: Box<[TargetId]>,
 }
 
 /// A port.
@@ -125,6 +132,13 @@ pub struct TargetTable {
     pub alive: bool,
     /// It takes new flows.
     pub takes: bool,
+    /// Its link is down, or control has found it dead, and nobody has taken it out of service: its flows
+    /// are reset, moved or kept (FS-10).
+    pub dead: bool,
+    /// It drains and keeps its clients' bindings meanwhile (FS-33).
+    pub gentle: bool,
+    /// The most flows it may have open; 0: no limit (FS-34).
+    pub connections_max: u32,
     /// The clusters it carries the VIP of.
     pub clusters: Box<[ClusterId]>,
 }
@@ -165,6 +179,12 @@ pub struct ClusterTable {
     pub udp: UdpMode,
     /// With no server up.
     pub fail: Fail,
+    /// What becomes of a dead server's TCP flows (FS-10).
+    pub dead_tcp: DeadFlows,
+    /// What becomes of its other flows.
+    pub dead_other: DeadFlows,
+    /// The address that probes to its servers come from (FS-30).
+    pub probe: IpAddr,
     /// Some server's MAC is not known yet.
     pub learning: bool,
     /// ARP and ND for the VIP are answered (FS-10a).
@@ -210,12 +230,30 @@ pub struct ServiceTable {
     pub affinity: Option<Affinity>,
     /// UDP is QUIC.
     pub quic: bool,
+    /// Its members, by number.
+    pub members: Box<[MemberTable]>,
     /// The compiled choice, and what it was compiled from.
     pub balancer: Arc<Balancer>,
     pub(crate) compiled: Arc<(Chooser, [u64; 2], Vec<Candidate>)>,
 }
 
+/// A server in a service.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberTable {
+    /// The server.
+    pub target: TargetId,
+    /// Its place among the workers' counters, or [`NO_MEMBER`].
+    pub counter: u16,
+    /// It takes new flows of this service.
+    pub takes: bool,
+}
+
 impl ServiceTable {
+    /// A member. At most 12 steps.
+    pub fn member(&self, target: TargetId) -> Option<&MemberTable> {
+        self.members.binary_search_by_key(&target, |m| m.target).ok().map(|place| &self.members[place])
+    }
+
     fn matches(&self, protocol: u8, vip_port: u16) -> bool {
         self.protocol.is_none_or(|p| p == protocol) && (self.port_first..=self.port_last).contains(&vip_port)
     }

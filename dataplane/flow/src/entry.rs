@@ -124,6 +124,12 @@ impl Entry {
     pub const FIN_CLIENT: u8 = 2;
     /// Flag: the server side has sent FIN.
     pub const FIN_SERVER: u8 = 4;
+    /// Flag: the client has sent a request, its first data, or none is waited for (FS-31).
+    pub const REQUESTED: u8 = 8;
+    /// Flag: the server has sent data after it, or none is waited for (FS-31).
+    pub const RESPONDED: u8 = 16;
+    /// Flags of a flow whose first answer is not waited for.
+    pub const ANSWERED: u8 = Self::REQUESTED | Self::RESPONDED;
 
     /// A new entry; `tick` is the second, modulo 2^16.
     #[inline]
@@ -137,11 +143,12 @@ impl Entry {
         )
     }
 
-    /// Whether it is an established flow, last seen in second `tick`.
+    /// Whether it is an established flow whose first answer was seen, last seen in second `tick`.
     #[inline(always)]
-    pub(crate) fn is_established_at(self, tick: u16) -> bool {
-        const MASK: u64 = 0xff << 48 | 0xffff << 16;
-        self.0 & MASK == (State::Established as u64) << 48 | u64::from(tick) << 16
+    pub(crate) fn is_settled_at(self, tick: u16) -> bool {
+        const ANSWERED: u64 = (Entry::ANSWERED as u64) << 56;
+        const MASK: u64 = ANSWERED | 0xff << 48 | 0xffff << 16;
+        self.0 & MASK == ANSWERED | (State::Established as u64) << 48 | u64::from(tick) << 16
     }
 
     /// The target.

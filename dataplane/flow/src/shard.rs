@@ -13,6 +13,11 @@ pub struct Slot(u32);
 
 const PROVISIONAL: u32 = 1 << 31;
 
+/// In the cold half's sixth word: the sequence number is known; above it the resets sent, and when.
+const SEQUENCE_KNOWN: u64 = 1 << 32;
+const RESETS_AT: u32 = 33;
+const RESET_SECOND_AT: u32 = 48;
+
 /// An entry that is idle for this long may make room for one of equal worth.
 const IDLE_YIELDS_S: u16 = 60;
 
@@ -20,7 +25,8 @@ const IDLE_YIELDS_S: u16 = 60;
 const SWEEP_S: u64 = 10;
 
 /// One worker's flows: a main part, and a small provisional part for handshakes and for mid-flow
-/// segments that no server has answered. Memory: 104 bytes for each entry there is room for.
+/// segments that no server has answered. Memory: 80 bytes a place, of which there are 1.25 for each flow,
+/// rounded up to a power of two, and an eighth of that again.
 #[derive(Debug)]
 pub struct Shard {
     main: Table,
@@ -66,12 +72,13 @@ impl Shard {
     }
 
     /// The target of `hash` if the slot (from [`Self::find_first`]) still holds it as an established
-    /// flow that was seen in this second already: nothing is to be written then.
+    /// flow whose first answer was seen, and that was seen in this second already: nothing is to be
+    /// written then but, for a server's data, [`Self::note_sequence`].
     #[inline(always)]
     pub fn settled(&self, slot: Slot, hash: u64) -> Option<TargetId> {
         let index = slot.0 as usize;
         let entry = self.main.entry(index);
-        (self.main.hash(index) == hash && entry.is_established_at(self.tick)).then(|| entry.target())
+        (self.main.hash(index) == hash && entry.is_settled_at(self.tick)).then(|| entry.target())
     }
 
     /// Asks for the cache line that `hash` is looked for in first.
@@ -181,7 +188,7 @@ impl Shard {
         gently: bool,
     ) -> Option<Slot> {
         let [a, b, c] = key.words();
-        let cold = [a, b, c, u64::from(self.seconds), 0];
+        let cold = [a, b, c, u64::from(self.seconds), 0, 0, 0, 0];
         self.place(hash, entry.at(self.tick), cold, timeouts, gently)
     }
 
@@ -276,7 +283,68 @@ impl Shard {
     /// Remembers what [`Self::attempts`] gives.
     pub fn set_attempts(&mut self, slot: Slot, attempts: u32) {
         let (table, index) = self.part_mut(slot);
-        table.cold_mut(index)[4] = u64::from(attempts);
+        let word = &mut table.cold_mut(index)[4];
+        *word = *word & !0xffff_ffff | u64::from(attempts);
+    }
+
+    /// When the flow's SYN was seen, then its request: microseconds, modulo 2^32 (71 minutes).
+    pub fn stamp(&self, slot: Slot) -> u32 {
+        let (table, index) = self.part(slot);
+        (table.cold(index)[4] >> 32) as u32
+    }
+
+    /// Remembers what [`Self::stamp`] gives.
+    pub fn set_stamp(&mut self, slot: Slot, us: u32) {
+        let (table, index) = self.part_mut(slot);
+        let word = &mut table.cold_mut(index)[4];
+        *word = *word & 0xffff_ffff | u64::from(us) << 32;
+    }
+
+    /// The sequence number behind all that the server has sent, if it has sent anything.
+    pub fn sequence(&self, slot: Slot) -> Option<u32> {
+        let (table, index) = self.part(slot);
+        let word = table.cold(index)[5];
+        (word & SEQUENCE_KNOWN != 0).then_some(word as u32)
+    }
+
+    /// The server has sent what `next` comes behind; what is not later than the latest changes nothing
+    /// (compared as RFC 1982 §3.2 does).
+    #[inline(always)]
+    pub fn note_sequence(&mut self, slot: Slot, next: u32) {
+        let (table, index) = self.part_mut(slot);
+        let word = &mut table.cold_mut(index)[5];
+        if *word & SEQUENCE_KNOWN == 0 || (next.wrapping_sub(*word as u32) as i32) > 0 {
+            *word = *word & !0xffff_ffff | SEQUENCE_KNOWN | u64::from(next);
+        }
+    }
+
+    /// How many resets the client was sent for its dead server, at most 3 (FS-10), and the second, modulo
+    /// 2^16, of the last one.
+    pub fn resets(&self, slot: Slot) -> (u8, u16) {
+        let (table, index) = self.part(slot);
+        let word = table.cold(index)[5];
+        ((word >> RESETS_AT) as u8 & 3, (word >> RESET_SECOND_AT) as u16)
+    }
+
+    /// Remembers what [`Self::resets`] gives, in this second.
+    pub fn set_resets(&mut self, slot: Slot, resets: u8) {
+        let second = u64::from(self.tick) << RESET_SECOND_AT;
+        let (table, index) = self.part_mut(slot);
+        let word = &mut table.cold_mut(index)[5];
+        *word = *word & ((1 << RESETS_AT) - 1) | u64::from(resets.min(3)) << RESETS_AT | second;
+    }
+
+    /// Where the client's frames come from: (MAC as a number, port); a MAC of 0: unknown.
+    pub fn via(&self, slot: Slot) -> (u64, u8) {
+        let (table, index) = self.part(slot);
+        let word = table.cold(index)[6];
+        (word & 0xffff_ffff_ffff, (word >> 48) as u8)
+    }
+
+    /// Remembers what [`Self::via`] gives.
+    pub fn set_via(&mut self, slot: Slot, mac: u64, port: u8) {
+        let (table, index) = self.part_mut(slot);
+        table.cold_mut(index)[6] = mac & 0xffff_ffff_ffff | u64::from(port) << 48;
     }
 
     /// Open flows of a target in this shard.
@@ -344,6 +412,21 @@ impl Shard {
         256 - fill.saturating_sub(128).min(128) * 230 / 128
     }
 
+    /// The lines of both parts.
+    pub fn lines(&self) -> usize {
+        self.main.lines() + self.provisional.lines()
+    }
+
+    /// The slots in use of line `line` (below [`Self::lines`]), for a walk that changes entries.
+    pub fn line(&self, line: usize) -> impl Iterator<Item = Slot> + use<> {
+        let (table, mark, line) = if line < self.main.lines() {
+            (&self.main, 0, line)
+        } else {
+            (&self.provisional, PROVISIONAL, line - self.main.lines())
+        };
+        table.occupied(line).map(move |index| Slot(index as u32 | mark))
+    }
+
     /// Walks over entries from line `from`; calls `row` with (key, entry, seconds idle, seconds old)
     /// for every entry of at most `lines` lines. The line to go on from, `None` at the end.
     pub fn walk(
@@ -368,6 +451,12 @@ impl Shard {
             }
         }
         (to < all).then_some(to)
+    }
+
+    /// The second since start in which the entry was made.
+    pub fn made_at_s(&self, slot: Slot) -> u32 {
+        let (table, index) = self.part(slot);
+        table.cold(index)[3] as u32
     }
 
     /// Whether a state's entries are in the provisional part.

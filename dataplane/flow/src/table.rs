@@ -6,9 +6,17 @@ use dataplane_cpu::{NoMemory, Slab, prefetch};
 /// Entries in a line.
 const WAYS: usize = 4;
 
-/// A flow's cold half: three words of key, the second it began and the sequence number its server's
-/// SYN+ACK is to be acknowledged with, and what was tried for a mid-flow segment.
-pub(crate) type Cold = [u64; 5];
+/// A flow's cold half, a cache line:
+///
+/// | word | low half | high half |
+/// | --- | --- | --- |
+/// | 0, 1, 2 | the key | |
+/// | 3 | the second it began | what its server's SYN+ACK is acknowledged with |
+/// | 4 | servers tried for a mid-flow segment | when its SYN, then its request was seen (us) |
+/// | 5 | the server's next sequence number | it is known (bit 0), resets sent (1, 2), in which second (16 to 31) |
+/// | 6 | where its client's frames come from: MAC (48 bits), port (8) | |
+/// | 7 | free | |
+pub(crate) type Cold = [u64; 8];
 
 /// A table of two candidate lines per entry. A line is 64 bytes: four fingerprints (the whole 64-bit
 /// keyed hash, 0 = empty), then four values. A look-up touches one or two lines, whatever arrives.

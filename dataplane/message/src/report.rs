@@ -21,6 +21,9 @@ pub struct Report {
     pub members: Vec<MemberReport>,
     /// Routers, in the order of the plan.
     pub routers: Vec<RouterReport>,
+    /// Servers of availability clusters, the primary first: the data path itself lets another one
+    /// follow a primary that dies while control is away, or before it hears of it (FS-15).
+    pub orders: Vec<(ClusterId, Vec<TargetId>)>,
     /// Workers.
     pub workers: Vec<WorkerReport>,
     /// Drops by reason: (name, frames), those that are not 0.
@@ -97,6 +100,8 @@ pub struct TargetCounts {
     pub flows_new: u64,
     /// Flows open now.
     pub flows_open: u64,
+    /// Resets sent to its clients while it was dead (FS-10).
+    pub resets: u64,
 }
 
 /// What is counted per cluster.

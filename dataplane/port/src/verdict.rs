@@ -129,6 +129,8 @@ reasons! {
         IcmpRate => "icmp-rate",
         /// No server for the flow, and `fail = "closed"` (FS-10a).
         NoServer => "no-server",
+        /// The flow's server is dead; the client is answered by a reset (FS-10).
+        ServerDead => "server-dead",
         /// Every server of the cluster carries the source address itself (FS-4).
         NoOtherServer => "no-other-server",
         /// A server's reset for a flow it does not know, withheld; the next segment tries another (FS-7a).
@@ -149,6 +151,9 @@ reasons! {
         AnswerRate => "answer-rate",
         /// ARP claiming a router's address from a server's port (A3).
         RouterClaimed => "router-claimed",
+        /// ARP or ND in the name of a pool's address, kept from servers that are told another router's MAC;
+        /// counted for each port that it is kept from (FS-12).
+        PoolSender => "pool-sender",
         /// DHCP server or router advertisement from a server's port (FS-5).
         Guard => "guard",
         /// Broadcast, multicast and unknown unicast beyond the port's limit (FS-5).

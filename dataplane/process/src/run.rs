@@ -71,7 +71,13 @@ fn serve(
     let mut connections =
         Connections::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let workers = Workers::launch(eal, boot, seats, ports, clock)?;
-    println!("flowswitch-dp: ready, {} ports, {} workers", boot.ports.len(), boot.workers);
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let (count, workers) = (boot.ports.len(), usize::from(boot.workers));
+    println!(
+        "flowswitch-dp: ready, {count} port{}, {workers} worker{}",
+        plural(count),
+        plural(workers)
+    );
     while !signals.came() {
         let links = [keeper.source(), signals.as_fd()];
         let sources: Vec<_> = connections.sources().chain(links).collect();

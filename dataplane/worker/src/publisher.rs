@@ -6,7 +6,9 @@
 
 mod alarms;
 mod flows;
+mod members;
 mod report;
+mod signs;
 
 use crate::bridge_table::{BridgeTable, Sighting};
 use crate::seat::{self, Crossing, Desk, WorkerSeat};
@@ -20,6 +22,8 @@ use dataplane_message::{
 use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, lldp};
 use flows::Question;
+use members::Members;
+use signs::Told;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -47,6 +51,10 @@ struct Port {
 
 /// Changes that may wait are gathered for this long before tables are made anew.
 const GATHER_NS: u64 = 10_000_000;
+/// Messages for control beyond which punted frames are left out.
+const WAITING_MAX: usize = 64;
+/// ... and beyond which answers to probes are.
+const ANSWERS_MAX: usize = 4096;
 const REPORT_NS: u64 = 1_000_000_000;
 const LLDP_NS: u64 = 30_000_000_000;
 
@@ -73,6 +81,9 @@ pub struct Publisher {
     server_macs: HashMap<TargetId, MacAddr>,
     contenders: HashMap<TargetId, MacAddr>,
     alarms: Alarms,
+    members: Members,
+    /// The signs that control was told.
+    told: Told,
     questions: Vec<Question>,
     report_at: Instant,
     lldp_at: Instant,
@@ -126,6 +137,8 @@ impl Publisher {
             server_macs: HashMap::new(),
             contenders: HashMap::new(),
             alarms: Alarms::default(),
+            members: Members::default(),
+            told: Told::default(),
             questions: Vec::new(),
             report_at: now,
             lldp_at: now,
@@ -150,6 +163,7 @@ impl Publisher {
                 self.questions.clear();
                 self.connected = true;
                 self.report_at = Instant(now.0 + REPORT_NS);
+                self.told = Told::default();
                 let report = Box::new(self.report(now));
                 self.out.push_back(ToControl::Snapshot {
                     version: VERSION,
@@ -162,9 +176,12 @@ impl Publisher {
             }
             ToDataPath::Apply { epoch, steps } => self.apply(epoch, steps, now),
             ToDataPath::Conditions(conditions) => {
-                self.conditions = *conditions;
-                self.rebuild_at = Some(now);
-                self.publish(now);
+                // What is the same again makes no tables.
+                if self.conditions != *conditions {
+                    self.conditions = *conditions;
+                    self.rebuild_at = Some(now);
+                    self.publish(now);
+                }
             }
             ToDataPath::ListFlows { query, filter } => self.ask(query, &filter),
             ToDataPath::AcceptMac { target, mac } => self.accept_mac(target, mac, now),
@@ -180,6 +197,7 @@ impl Publisher {
         match self.check(&plan) {
             Ok(()) => {
                 self.plan = plan;
+                self.members.follow(&self.plan, &self.counters);
                 self.epoch = epoch;
                 self.unacknowledged = Some((epoch, None));
                 let targets = &self.plan.targets;
@@ -242,6 +260,7 @@ impl Publisher {
             }
             self.rebuild_at = Some(now);
             self.publish(now);
+            self.tell_signs(now, true);
         }
         if differs {
             self.report_at = now;
@@ -264,13 +283,16 @@ impl Publisher {
         self.publish(now);
         self.acknowledge();
         self.answer();
+        self.tell_signs(now, false);
         if now >= self.lldp_at {
             self.lldp_at = Instant(now.0 + LLDP_NS);
             self.announce_neighbour();
         }
         if now >= self.report_at {
             self.report_at = Instant(now.0 + REPORT_NS);
-            if self.connected && self.out.len() < 64 {
+            if self.connected {
+                // One that nobody has taken yet is out of date.
+                self.out.retain(|message| !matches!(message, ToControl::Report(_)));
                 let report = Box::new(self.report(now));
                 self.out.push_back(ToControl::Report(report));
             }
@@ -297,25 +319,24 @@ impl Publisher {
         }
         self.rebuild_at = None;
         let learned = self.bridge.stations();
-        let up: PortSet = (0..self.ports.len() as u8)
-            .map(PortId)
-            .filter(|port| {
-                let state = &self.ports[port.index()].state;
-                state.attached && state.up
-            })
-            .collect();
+        let up = self.up();
         let macs = &self.server_macs;
         let port_macs: Vec<MacAddr> = self.ports.iter().map(|port| port.state.mac).collect();
         self.tables = Arc::new(Tables::build(&Inputs {
             plan: &self.plan,
             epoch: self.epoch,
             conditions: &self.conditions,
+            members: &|cluster, service, target| self.members.place(cluster, service, target),
             up,
             server_macs: &|id| macs.get(&id).copied(),
             port_macs: &port_macs,
             learned: &learned,
             previous: Some(&self.tables),
         }));
+        for (cluster, order) in self.tables.succession(&self.plan, &self.conditions) {
+            self.conditions.orders.retain(|(id, _)| *id != cluster);
+            self.conditions.orders.push((cluster, order));
+        }
         for desk in &mut self.desks {
             if desk.tables_out.push(Arc::clone(&self.tables)).is_ok() {
                 desk.out += 1;
@@ -324,6 +345,15 @@ impl Publisher {
         if let (Some((_, made @ None)), Some(desk)) = (&mut self.unacknowledged, self.desks.first()) {
             *made = Some(desk.out);
         }
+    }
+
+    /// Ports that are attached and have carrier.
+    fn up(&self) -> PortSet {
+        let up = |port: &PortId| {
+            let state = &self.ports[port.index()].state;
+            state.attached && state.up
+        };
+        (0..self.ports.len() as u8).map(PortId).filter(up).collect()
     }
 
     /// Frees tables that came back; a plan that every worker has taken is acknowledged.
@@ -356,6 +386,9 @@ impl Publisher {
             }
             while let Ok(crossing) = self.desks[desk].punts.pop() {
                 self.handle_punt(&crossing);
+            }
+            while let Ok(crossing) = self.desks[desk].answers.pop() {
+                self.pass_on(&crossing, ANSWERS_MAX);
             }
         }
     }
@@ -427,8 +460,13 @@ impl Publisher {
         if let (Some(neighbour), Some(port)) = (neighbour, self.ports.get_mut(crossing.port.index())) {
             port.neighbour = Some(neighbour.to_string());
         }
-        if self.connected && self.out.len() < 64 {
-            self.out.push_back(ToControl::Punt { port: crossing.port, frame: frame.to_vec() });
+        self.pass_on(crossing, WAITING_MAX);
+    }
+
+    fn pass_on(&mut self, crossing: &Crossing, max: usize) {
+        if self.connected && self.out.len() < max {
+            let frame = crossing.bytes().to_vec();
+            self.out.push_back(ToControl::Punt { port: crossing.port, frame });
         }
     }
 

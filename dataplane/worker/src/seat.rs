@@ -13,6 +13,8 @@ pub const FRAME_MAX: usize = 2048;
 const TABLES: usize = 8;
 const EVENTS: usize = 1024;
 const FRAMES: usize = 32;
+/// Probes and their answers: what a second of checks may come to within one turn of the other side.
+const PROBES: usize = 512;
 const ROWS: usize = 1024;
 const COMMANDS: usize = 8;
 
@@ -61,6 +63,8 @@ pub struct WorkerSeat {
     pub(crate) tables_back: Producer<Arc<Tables>>,
     pub(crate) events: Producer<Event>,
     pub(crate) punts: Producer<Crossing>,
+    /// Answers to probes: nothing else that is punted stands in their way (A5, C7).
+    pub(crate) answers: Producer<Crossing>,
     pub(crate) injected: Consumer<Crossing>,
     pub(crate) rows: Producer<Row>,
     pub(crate) commands: Consumer<Command>,
@@ -73,6 +77,7 @@ pub(crate) struct Desk {
     pub(crate) tables_back: Consumer<Arc<Tables>>,
     pub(crate) events: Consumer<Event>,
     pub(crate) punts: Consumer<Crossing>,
+    pub(crate) answers: Consumer<Crossing>,
     pub(crate) inject: Producer<Crossing>,
     pub(crate) rows: Consumer<Row>,
     pub(crate) commands: Producer<Command>,
@@ -86,7 +91,8 @@ pub(crate) fn join(engine: Engine, ports: u8) -> (WorkerSeat, Desk) {
     let (back_in, tables_back) = RingBuffer::new(TABLES * 2);
     let (events_in, events) = RingBuffer::new(EVENTS);
     let (punts_in, punts) = RingBuffer::new(FRAMES);
-    let (inject, injected) = RingBuffer::new(FRAMES);
+    let (answers_in, answers) = RingBuffer::new(PROBES);
+    let (inject, injected) = RingBuffer::new(PROBES);
     let (rows_in, rows) = RingBuffer::new(ROWS);
     let (commands, commands_out) = RingBuffer::new(COMMANDS);
     let seat = WorkerSeat {
@@ -96,10 +102,12 @@ pub(crate) fn join(engine: Engine, ports: u8) -> (WorkerSeat, Desk) {
         tables_back: back_in,
         events: events_in,
         punts: punts_in,
+        answers: answers_in,
         injected,
         rows: rows_in,
         commands: commands_out,
     };
-    let desk = Desk { tables_out, tables_back, events, punts, inject, rows, commands, out: 0, back: 0 };
+    let desk =
+        Desk { tables_out, tables_back, events, punts, answers, inject, rows, commands, out: 0, back: 0 };
     (seat, desk)
 }

@@ -4,11 +4,18 @@ use crate::listing::Listing;
 use crate::seat::{Command, Crossing, WorkerSeat};
 use dataplane_engine::{Bucket, Engine, Release};
 use dataplane_flow::Instant;
-use dataplane_port::{BURST, DropReason, EMIT_MAX, Head, PortId, Ports, Refused, SlotId, Verdict};
+use dataplane_port::{
+    BURST, DropReason, EMIT_MAX, Head, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
+};
+use rtrb::Producer;
 
 /// Frames a second that one worker punts, and at once (A5).
 const PUNT_PPS: u32 = 1_000;
 const PUNT_BURST: u32 = 200;
+
+/// The same for answers to probes, which have a ring of their own (C7).
+const ANSWER_PPS: u32 = 20_000;
+const ANSWER_BURST: u32 = 1_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Given {
@@ -28,6 +35,7 @@ pub struct Worker<P: Ports> {
     /// its end.
     given: Given,
     punt_limit: Bucket,
+    answer_limit: Bucket,
     listing: Option<Listing>,
 }
 
@@ -42,6 +50,7 @@ impl<P: Ports> Worker<P> {
             refused: Refused::default(),
             given: Given::default(),
             punt_limit: Bucket::new(PUNT_PPS, PUNT_BURST),
+            answer_limit: Bucket::new(ANSWER_PPS, ANSWER_BURST),
             listing: None,
         }
     }
@@ -106,8 +115,12 @@ impl<P: Ports> Worker<P> {
                 Verdict::Flood(flood) => sent += (flood.plain.len() + flood.edited.len()) as u64,
                 Verdict::Consumed => other[0] += 1,
                 Verdict::Hand(_) => other[1] += 1,
-                Verdict::Punt(_) => {
-                    if punt(&mut self.seat, &mut self.punt_limit, head, now) {
+                Verdict::Punt(reason) => {
+                    let (ring, limit) = match reason {
+                        PuntReason::Probe => (&mut self.seat.answers, &mut self.answer_limit),
+                        PuntReason::Lldp => (&mut self.seat.punts, &mut self.punt_limit),
+                    };
+                    if punt(ring, limit, head, now) {
                         other[2] += 1;
                     } else {
                         *verdict = Verdict::Drop(DropReason::PuntRate);
@@ -242,6 +255,6 @@ impl<P: Ports> Worker<P> {
 
 /// Puts the frame on the ring to the publisher; policed before it.
 #[cold]
-fn punt(seat: &mut WorkerSeat, limit: &mut Bucket, head: &Head<'_>, now: Instant) -> bool {
-    limit.take(now) && seat.punts.push(Crossing::new(head.port, head.data)).is_ok()
+fn punt(ring: &mut Producer<Crossing>, limit: &mut Bucket, head: &Head<'_>, now: Instant) -> bool {
+    limit.take(now) && ring.push(Crossing::new(head.port, head.data)).is_ok()
 }

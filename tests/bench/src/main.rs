@@ -8,7 +8,7 @@
 //! ```
 
 use clap::{Parser, ValueEnum};
-use dataplane_engine::{Counters, Engine, Inputs, Settings, Tables};
+use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, Settings, Tables};
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::{
     Admin, Chooser, ClusterMode, ClusterPlan, Conditions, DeadFlows, Fail, MacPlan, Member, Plan, PortPlan,
@@ -33,6 +33,8 @@ enum Case {
     Inbound,
     /// The same flows, from servers.
     Outbound,
+    /// The same with data: how far the server has come is remembered (FS-10).
+    Data,
     /// SYNs of flows that are not in the table.
     New,
     /// Frames between two learned stations.
@@ -93,6 +95,7 @@ impl Bench {
         let tables = Tables::build(&Inputs {
             plan: &plan,
             epoch: 1,
+            members: &|_, _, _| NO_MEMBER,
             conditions: &Conditions::default(),
             up: plan.ports.iter().map(|p| p.id).collect::<PortSet>(),
             server_macs: &|_| None,
@@ -105,7 +108,7 @@ impl Bench {
         Self { engine, frames: vec![[0; 64]; BURST], verdicts: [Verdict::Consumed; BURST], now, port: R1 }
     }
 
-    /// Makes `flows` established flows: SYN, SYN+ACK, ACK.
+    /// Makes `flows` established flows: SYN, SYN+ACK, ACK, a request, an answer.
     fn fill(&mut self, flows: u32) {
         for flow in 0..flows {
             let syn = self.one(R1, &inbound(flow, 2));
@@ -113,6 +116,8 @@ impl Bench {
             let server = u16::from(port.0) - 1;
             self.one(port, &outbound(flow, server, 0x12));
             self.one(R1, &inbound(flow, 0x10));
+            self.one(R1, &with_data(inbound(flow, 0x10)));
+            self.one(port, &with_data(outbound(flow, server, 0x10)));
             self.engine.tick(self.now);
             self.engine.outbox().frames.clear();
             self.engine.outbox().events.clear();
@@ -131,6 +136,7 @@ impl Bench {
             Case::Inbound => inbound(0, 0x10),
             Case::New => inbound(0, 2),
             Case::Outbound => outbound(0, 0, 0x10),
+            Case::Data => with_data(outbound(0, 0, 0x10)),
             Case::Bridge => {
                 let mut frame = outbound(0, 0, 0x10);
                 frame[26..30].copy_from_slice(&[10, 9, 0, 7]);
@@ -141,7 +147,7 @@ impl Bench {
         };
         // Where each flow's server is: outbound frames must come from it.
         let homes: Vec<u8> = match case {
-            Case::Outbound => (0..flows)
+            Case::Outbound | Case::Data => (0..flows)
                 .map(|flow| match self.one(R1, &inbound(flow, 0x10)) {
                     Verdict::Forward(port) => port.0,
                     other => panic!("an established flow is forwarded: {other:?}"),
@@ -157,21 +163,21 @@ impl Bench {
                 let (at, id) = match case {
                     Case::New => (26, flows + flow),
                     Case::Inbound => (26, flow),
-                    Case::Outbound | Case::Bridge => (30, flow),
+                    Case::Outbound | Case::Data | Case::Bridge => (30, flow),
                 };
                 // The run before has overwritten it with a server's.
                 frame[..6].copy_from_slice(&template[..6]);
                 if case != Case::Bridge {
                     stamp(frame, at, id);
                 }
-                if case == Case::Outbound {
+                if matches!(case, Case::Outbound | Case::Data) {
                     frame[11] = homes[flow as usize] - 1;
                 }
                 flow = if case == Case::New || flow + 1 < flows { flow + 1 } else { 0 };
             }
             self.port = match case {
                 Case::Inbound | Case::New => R1,
-                Case::Outbound | Case::Bridge => PortId(1),
+                Case::Outbound | Case::Data | Case::Bridge => PortId(1),
             };
             let mut frames = self.frames.iter_mut();
             let homes = &homes;
@@ -232,6 +238,13 @@ fn inbound(flow: u32, flags: u8) -> [u8; 64] {
 fn outbound(flow: u32, server: u16, flags: u8) -> [u8; 64] {
     let mut frame = segment((server_mac(server), VIP, 80), (ROUTER, Ipv4Addr::UNSPECIFIED, 1), flags);
     stamp(&mut frame, 30, flow);
+    fix(&mut frame);
+    frame
+}
+
+/// The segment with six bytes of data: 46 bytes of IP.
+fn with_data(mut frame: [u8; 64]) -> [u8; 64] {
+    frame[16..18].copy_from_slice(&46_u16.to_be_bytes());
     fix(&mut frame);
     frame
 }

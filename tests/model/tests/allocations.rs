@@ -4,8 +4,14 @@
 mod common;
 
 use common::{CLIENT, Switch, VIP, addr, table};
-use dataplane_message::Chooser;
-use dataplane_port::{PortId, WorkerId};
+use dataplane_flow::{PoolId, RouterId};
+use dataplane_message::{
+    Chooser, Conditions, PoolPlan, Redirect, RouterCondition, RouterPlan, Spread, Step, ToDataPath,
+};
+use dataplane_port::memory::MemoryPorts;
+use dataplane_port::{PortId, VlanId, WorkerId};
+use dataplane_wire::MacAddr;
+use dataplane_worker::Worker;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +21,8 @@ use tests_model::mutate::Random;
 
 const PACKETS: usize = 1_000_000;
 const BURST: usize = 32;
+const POOL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 252);
+const OTHER_ROUTER: Mac = [2, 0xc2, 0, 0, 0, 1];
 
 struct Counting;
 
@@ -121,14 +129,73 @@ fn run(switch: &mut Switch, frames: &[(usize, Vec<u8>)], packets: usize, learn: 
     sent
 }
 
+/// The stations behind ports 0 and 4 are routers of a pool, and the first one is down.
+fn with_pool(switch: &mut Switch, spread: Spread, redirect: Redirect) {
+    let router = |id: u16, port: u8, address: &str, mac: Mac| RouterPlan {
+        id: RouterId(id),
+        name: format!("r{id}"),
+        port: PortId(port),
+        vlan: VlanId(5),
+        address: addr(address),
+        mac: Some(MacAddr(mac)),
+    };
+    let routers = vec![router(0, 0, "192.0.2.254", CLIENT), router(1, 4, "192.0.2.253", OTHER_ROUTER)];
+    let pool = PoolPlan {
+        id: PoolId(0),
+        name: "pool".into(),
+        vlan: VlanId(5),
+        address: POOL.into(),
+        routers: vec![RouterId(0), RouterId(1)],
+        spread,
+        redirect,
+    };
+    let steps = vec![Step::SetRouters(routers), Step::SetPools(vec![pool])];
+    switch.publisher.handle_message(ToDataPath::Apply { epoch: 2, steps }, switch.now);
+    let down = RouterCondition { id: RouterId(0), up: false, mac: None };
+    let conditions = Conditions { routers: vec![down], ..Conditions::default() };
+    switch.publisher.handle_message(ToDataPath::Conditions(Box::new(conditions)), switch.now);
+    switch.pass(20);
+}
+
+/// Questions for the pool's address and for its routers, what others say of it, answers to probes.
+fn of_routers(mut frames: Vec<(usize, Vec<u8>)>) -> Vec<(usize, Vec<u8>)> {
+    let table = table();
+    let (vmac, server) = (table.clusters[0].vmac, table.servers[0]);
+    let all = [0xff; 6];
+    let dead = Ipv4Addr::new(192, 0, 2, 254);
+    let probe = Ipv4Addr::new(192, 0, 0, 8);
+    let says = |port, to: Mac, from: Mac, packet: Vec<u8>| (port, ethernet(to, from, None, 0x0806, &packet));
+    let mut reply = echo(false, 61_440);
+    reply[0] = 0;
+    let special = [
+        says(server.port, all, server.mac, arp(1, (server.mac, VIP), ([0; 6], POOL))),
+        says(server.port, all, server.mac, arp(1, (server.mac, VIP), ([0; 6], dead))),
+        says(server.port, vmac, server.mac, arp(2, (server.mac, VIP), (vmac, probe))),
+        says(0, all, CLIENT, arp(1, (CLIENT, POOL), ([0; 6], POOL))),
+        says(0, vmac, CLIENT, arp(2, (CLIENT, dead), (vmac, VIP))),
+        (0, ethernet(vmac, CLIENT, None, 0x0800, &v4(dead, VIP, 1, 1, 0, &reply))),
+    ];
+    for (n, frame) in frames.iter_mut().enumerate().filter(|(n, _)| n % 7 == 0) {
+        *frame = special[n / 7 % special.len()].clone();
+    }
+    frames
+}
+
 #[test]
 fn a_million_packets_without_an_allocation() {
-    let frames = day();
-    for (workers, chooser) in
-        [(1, Chooser::Maglev), (1, Chooser::LeastConnections), (2, Chooser::WeightedRoundRobin)]
-    {
+    let by_server = (Spread::Server, Redirect::All);
+    let by_flow = (Spread::Flow, Redirect::NoEstablished);
+    for (workers, chooser, pool) in [
+        (1, Chooser::Maglev, None),
+        (1, Chooser::LeastConnections, Some(by_server)),
+        (2, Chooser::WeightedRoundRobin, Some(by_flow)),
+    ] {
+        let frames = if pool.is_some() { of_routers(day()) } else { day() };
         let mut switch = Switch::start(&table(), workers, chooser);
         switch.wire.reserve(4096);
+        if let Some((spread, redirect)) = pool {
+            with_pool(&mut switch, spread, redirect);
+        }
         // A frame that is longer than the back end's buffers makes one of them grow; not in here.
         run(&mut switch, &frames, 100_000, true);
         CALLS.store(0, Ordering::Relaxed);
@@ -139,6 +206,10 @@ fn a_million_packets_without_an_allocation() {
         println!("{workers} workers, {chooser:?}: {PACKETS} in, {sent} out, {calls} allocations");
         assert_eq!(calls, 0);
         assert!(sent > PACKETS / 2);
+        let redirected =
+            |w: &Worker<MemoryPorts>| w.engine().counters().router(RouterId(0)).redirected.read();
+        let redirected: u64 = switch.workers.iter().map(redirected).sum();
+        assert_eq!((redirected > 10_000, switch.totals().punted > 1000), (pool.is_some(), pool.is_some()));
         switch.pass(20);
         assert_eq!(switch.wire.buffers_in_use(), 0);
     }

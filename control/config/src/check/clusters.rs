@@ -1,13 +1,15 @@
 //! Clusters and their services.
 
-use super::{Facts, VLAN, whole};
-use crate::config::{Affinity, Cluster, Group, Service};
+use super::checks::{Checks, DEAD_AFTER_MS};
+use super::{Facts, VLAN};
+use crate::config::{Affinity, Cluster, Group, Member, Service};
 use crate::mistake::{Caution, Mistake};
 use crate::raw::{AffinityFields, RawAffinity, RawCluster, RawMember, RawService};
 use crate::reader::{Element, Field, Findings};
+use control_probe::Check;
 use core::ops::RangeInclusive;
 use dataplane_flow::CLUSTERS_MAX;
-use dataplane_message::{Chooser, Fail, UdpMode, vmac};
+use dataplane_message::{Chooser, ClusterMode, DeadFlows, Fail, UdpMode, vmac};
 use dataplane_port::VlanId;
 
 /// Seconds between announcements of a VIP (FS-2).
@@ -30,18 +32,21 @@ pub(super) fn check(
     raw: Vec<(String, Option<RawCluster>)>,
     facts: &mut Facts,
     findings: &mut Findings,
-) -> Option<Vec<Cluster>> {
+) -> Option<Vec<Option<Cluster>>> {
     if raw.len() > CLUSTERS_MAX {
         let mistake = Mistake::TooMany { things: "clusters", count: raw.len(), most: CLUSTERS_MAX };
         findings.error("clusters", mistake);
         return None;
     }
-    let clusters = raw.into_iter().map(|(name, raw)| cluster(name, raw?, facts, findings)).collect();
-    whole(clusters)
+    Some(raw.into_iter().map(|(name, raw)| cluster(name, raw?, facts, findings)).collect())
 }
 
 fn cluster(name: String, raw: RawCluster, facts: &mut Facts, findings: &mut Findings) -> Option<Cluster> {
     let path = format!("clusters.{name}");
+    let mode = raw.mode.clone().or(ClusterMode::default());
+    if mode == Some(ClusterMode::Availability) {
+        roles_decide(&path, &raw, findings);
+    }
     let vip = raw.vip.given().copied();
     let vlan = raw.vlan.or(VLAN).map(VlanId);
     let derived = raw.vmac.is_missing();
@@ -63,6 +68,12 @@ fn cluster(name: String, raw: RawCluster, facts: &mut Facts, findings: &mut Find
         findings.expect(&format!("{path}.vmac"), taken);
     }
     let members = servers(&path, &name, &raw.servers, vlan, facts, findings);
+    if let Some(members) = &members {
+        backups(&path, members, &raw.quorum, findings);
+    }
+    let dead_after_ms = raw.dead_after_ms.clone().or(DEAD_AFTER_MS);
+    let mut checks = Checks::new(dead_after_ms);
+    let own_checks = checks.cluster(&path, &raw.checks, findings);
     let affinity = affinity(&raw.affinity, None);
     let chooser = raw.chooser.or(Chooser::default());
     let mut services: Vec<Option<Service>> = Vec::new();
@@ -75,6 +86,8 @@ fn cluster(name: String, raw: RawCluster, facts: &mut Facts, findings: &mut Find
         members: members.as_deref(),
         chooser,
         affinity: affinity.as_ref().map(Option::as_ref),
+        passive: raw.passive.clone().or(true),
+        quorum: raw.quorum.clone().or(0),
         facts,
     };
     let mut names: Vec<String> = Vec::new();
@@ -87,7 +100,7 @@ fn cluster(name: String, raw: RawCluster, facts: &mut Facts, findings: &mut Find
             names.push(name.clone());
         }
         let Element { path, value } = element;
-        let service = service(&path, value, &whole_cluster, findings);
+        let service = service(&path, value, &whole_cluster, &mut checks, findings);
         if let Some(service) = &service {
             overlaps(&path, service, services.iter().flatten(), findings);
             group(&path, service, services.iter().flatten(), findings);
@@ -105,22 +118,71 @@ fn cluster(name: String, raw: RawCluster, facts: &mut Facts, findings: &mut Find
         vlan: vlan?,
         vip: vip?,
         vmac: vmac?,
+        mode: mode?,
         fail: raw.fail.or(Fail::default())?,
         withdraw: raw.withdraw.or(false)?,
         timeouts: raw.timeouts,
         udp: raw.udp.or(UdpMode::default())?,
         announce_interval_s: raw.announce_interval_s.or(ANNOUNCE_INTERVAL_S)?,
-        servers: members?.into_iter().map(|(server, _)| server).collect(),
-        services: whole(services)?,
+        dead_after_ms: dead_after_ms?,
+        dead_tcp: raw.dead_tcp.or(DeadFlows::Reset)?,
+        dead_other: raw.dead_other.or(DeadFlows::Move)?,
+        slow_start_ms: u32::from(raw.slow_start_s.or(0)?) * 1000,
+        probe_address: match raw.probe_address {
+            Field::Missing => None,
+            Field::Broken => return None,
+            Field::Given(address) => Some(address),
+        },
+        checks: own_checks?,
+        servers: members?.into_iter().map(|member| member.server).collect(),
+        services: super::whole(services)?,
     })
+}
+
+/// What an availability cluster has no use for (FS-14).
+fn roles_decide(path: &str, raw: &RawCluster, findings: &mut Findings) {
+    let mut warn = |path: String, written: bool| {
+        if written {
+            findings.warning(path, Caution::RolesDecide);
+        }
+    };
+    let mut level = |path: &str, chooser: bool, quorum: bool, servers: &Field<Vec<Element<RawMember>>>| {
+        warn(format!("{path}.chooser"), chooser);
+        warn(format!("{path}.quorum"), quorum);
+        for Element { path, value } in servers.given().into_iter().flatten() {
+            warn(format!("{path}.weight"), !value.weight.is_missing());
+            warn(format!("{path}.backup"), value.backup == Field::Given(true));
+        }
+    };
+    level(path, !raw.chooser.is_missing(), !raw.quorum.is_missing(), &raw.servers);
+    for Element { path, value } in &raw.services {
+        level(path, !value.chooser.is_missing(), !value.quorum.is_missing(), &value.servers);
+    }
+}
+
+/// Backups and the quorum that calls for them (FS-34).
+fn backups(path: &str, members: &[Member], quorum: &Field<u16>, findings: &mut Findings) {
+    let regular = members.iter().filter(|member| !member.backup).count();
+    if regular == 0 {
+        findings.error(format!("{path}.servers"), Mistake::AllBackups);
+        return;
+    }
+    let Some(quorum) = quorum.given().copied().filter(|quorum| *quorum > 0) else { return };
+    if usize::from(quorum) > regular {
+        findings.error(format!("{path}.quorum"), Mistake::QuorumTooLarge { quorum, servers: regular });
+    } else if regular == members.len() {
+        findings.warning(format!("{path}.quorum"), Caution::NoBackups);
+    }
 }
 
 /// What a service takes from its cluster.
 struct Outer<'a> {
     name: &'a str,
-    members: Option<&'a [(usize, u16)]>,
+    members: Option<&'a [Member]>,
     chooser: Option<Chooser>,
     affinity: Option<Option<&'a AffinityFields>>,
+    passive: Option<bool>,
+    quorum: Option<u16>,
     facts: &'a Facts,
 }
 
@@ -134,11 +196,14 @@ impl Outer<'_> {
             affinity: bound(self.affinity?, DEFAULT),
             quic: false,
             members: self.members?.to_vec(),
+            passive: self.passive?,
+            quorum: self.quorum?,
+            checks: Vec::new(),
         })
     }
 }
 
-/// The cluster's servers with their weights; `None` when one of them is wrong.
+/// The cluster's servers; `None` when one of them is wrong.
 fn servers(
     path: &str,
     name: &str,
@@ -146,7 +211,7 @@ fn servers(
     vlan: Option<VlanId>,
     facts: &Facts,
     findings: &mut Findings,
-) -> Option<Vec<(usize, u16)>> {
+) -> Option<Vec<Member>> {
     let list = match list {
         Field::Broken => return None,
         Field::Missing => &Vec::new(),
@@ -157,7 +222,7 @@ fn servers(
         return None;
     }
     let before = findings.errors.len();
-    let mut members: Vec<(usize, u16)> = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
     for Element { path, value } in list {
         let server = match facts.servers.find(&value.name, "server", "servers") {
             Ok(server) => server,
@@ -166,7 +231,7 @@ fn servers(
                 continue;
             }
         };
-        if members.iter().any(|(other, _)| *other == server) {
+        if members.iter().any(|other| other.server == server) {
             findings.error(path.as_str(), Mistake::Twice { value: format!("server {}", value.name) });
             continue;
         }
@@ -177,9 +242,10 @@ fn servers(
                 findings.expect(path, carried);
             }
         }
-        members.push((server, value.weight.clone().or(1).unwrap_or(1)));
+        let weight = value.weight.clone().or(1).unwrap_or(1);
+        members.push(Member { server, weight, backup: value.backup.given().copied().unwrap_or(false) });
     }
-    let enabled = members.iter().any(|(server, _)| facts.servers.facts(*server).enabled);
+    let enabled = members.iter().any(|member| facts.servers.facts(member.server).enabled);
     if findings.errors.len() == before && !enabled {
         findings.warning(format!("clusters.{name}"), Caution::NoneEnabled);
     }
@@ -187,17 +253,10 @@ fn servers(
 }
 
 /// FS-3: one server of a cluster on a port, or a shared port and a warning.
-fn place(
-    path: &str,
-    server: usize,
-    port: usize,
-    members: &[(usize, u16)],
-    facts: &Facts,
-    findings: &mut Findings,
-) {
+fn place(path: &str, server: usize, port: usize, members: &[Member], facts: &Facts, findings: &mut Findings) {
     let other = members
         .iter()
-        .map(|(other, _)| *other)
+        .map(|other| other.server)
         .find(|other| *other != server && facts.servers.facts(*other).port == Some(port));
     let Some(other) = other else { return };
     let name = facts.ports.name(port).to_owned();
@@ -211,7 +270,17 @@ fn place(
     }
 }
 
-fn service(path: &str, raw: RawService, cluster: &Outer<'_>, findings: &mut Findings) -> Option<Service> {
+fn service(
+    path: &str,
+    raw: RawService,
+    cluster: &Outer<'_>,
+    checks: &mut Checks,
+    findings: &mut Findings,
+) -> Option<Service> {
+    // A check asks the service's port where that is one.
+    let one = |ports: &RangeInclusive<u16>| (ports.start() == ports.end()).then_some(*ports.start());
+    let port = raw.ports.given().and_then(one);
+    let checks: Option<Vec<Check>> = checks.list(path, &raw.checks, port, findings);
     let with_ports = raw.protocol.given().is_some_and(|protocol| WITH_PORTS.contains(protocol));
     if raw.ports.given().is_some() && !with_ports && raw.protocol != Field::Broken {
         findings.error(format!("{path}.ports"), Mistake::PortsWithoutProtocol);
@@ -231,6 +300,11 @@ fn service(path: &str, raw: RawService, cluster: &Outer<'_>, findings: &mut Find
         && raw.servers.given().is_some()
     {
         weights(&format!("{path}.servers"), members, findings);
+        backups(path, members, &raw.quorum, findings);
+    } else if let Some(members) = &members
+        && !raw.quorum.is_missing()
+    {
+        backups(path, members, &raw.quorum, findings);
     }
     let own = affinity(&raw.affinity, cluster.affinity.flatten());
     let name = raw.name.given()?.clone();
@@ -240,18 +314,21 @@ fn service(path: &str, raw: RawService, cluster: &Outer<'_>, findings: &mut Find
         chooser: raw.chooser.or(cluster.chooser?)?,
         affinity: bound(own?.as_ref(), &name),
         quic: raw.quic.or(false)?,
+        passive: raw.passive.or(cluster.passive?)?,
+        quorum: raw.quorum.or(cluster.quorum?)?,
+        checks: checks?,
         members: members?,
         name,
     })
 }
 
-/// The service's servers: some of its cluster's, or all; a weight that is not given is the cluster's.
+/// The service's servers: some of its cluster's, or all; what is not given of one is as in the cluster.
 fn members(
     path: &str,
     list: &Field<Vec<Element<RawMember>>>,
     cluster: &Outer<'_>,
     findings: &mut Findings,
-) -> Option<Vec<(usize, u16)>> {
+) -> Option<Vec<Member>> {
     let list = match list {
         Field::Broken => return None,
         Field::Missing => return cluster.members.map(<[_]>::to_vec),
@@ -262,7 +339,7 @@ fn members(
         return None;
     }
     let before = findings.errors.len();
-    let mut members: Vec<(usize, u16)> = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
     for Element { path, value } in list {
         let server = match cluster.facts.servers.find(&value.name, "server", "servers") {
             Ok(server) => server,
@@ -271,13 +348,17 @@ fn members(
                 continue;
             }
         };
-        if members.iter().any(|(other, _)| *other == server) {
+        if members.iter().any(|other| other.server == server) {
             findings.error(path.as_str(), Mistake::Twice { value: format!("server {}", value.name) });
             continue;
         }
         let Some(all) = cluster.members else { continue };
-        match all.iter().find(|(other, _)| *other == server) {
-            Some((_, weight)) => members.push((server, value.weight.clone().or(*weight).unwrap_or(*weight))),
+        match all.iter().find(|other| other.server == server) {
+            Some(outer) => members.push(Member {
+                server,
+                weight: value.weight.given().copied().unwrap_or(outer.weight),
+                backup: value.backup.given().copied().unwrap_or(outer.backup),
+            }),
             None => {
                 let mistake =
                     Mistake::NotInCluster { name: value.name.clone(), cluster: cluster.name.to_owned() };
@@ -318,7 +399,7 @@ fn group<'a>(
     let Some(affinity) = &service.affinity else { return };
     let Group::Named(group) = &affinity.group else { return };
     let set = |service: &Service| {
-        let mut servers: Vec<usize> = service.members.iter().map(|(server, _)| *server).collect();
+        let mut servers: Vec<usize> = service.members.iter().map(|member| member.server).collect();
         servers.sort_unstable();
         servers
     };
@@ -364,8 +445,8 @@ fn overlaps<'a>(
     }
 }
 
-fn weights(path: &str, members: &[(usize, u16)], findings: &mut Findings) {
-    if members.iter().all(|(_, weight)| *weight == 0) {
+fn weights(path: &str, members: &[Member], findings: &mut Findings) {
+    if members.iter().all(|member| member.weight == 0) {
         findings.warning(path, Caution::AllWeightsZero);
     }
 }

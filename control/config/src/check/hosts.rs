@@ -1,13 +1,15 @@
 //! Servers and routers.
 
+use super::checks::{FALL, RISE, pace};
 use super::{Facts, ServerFacts, VLAN, whole};
-use crate::config::Server;
+use crate::config::{Router, Server};
 use crate::mistake::Mistake;
-use crate::raw::{RawRouter, RawServer};
+use crate::raw::{RawRouter, RawRouterCheck, RawServer, RouterWatch};
 use crate::reader::{Field, Findings};
-use dataplane_flow::RouterId;
-use dataplane_flow::TARGETS_MAX;
-use dataplane_message::{Admin, MacPlan, PortRole, RouterPlan};
+use control_health::RouterCheck;
+use core::net::IpAddr;
+use dataplane_flow::{ROUTERS_MAX, TARGETS_MAX};
+use dataplane_message::{Admin, MacPlan, PortRole};
 use dataplane_port::{PortId, VlanId};
 use std::collections::HashMap;
 
@@ -70,19 +72,33 @@ fn server(
     let admin = raw.admin.or(Admin::default());
     let enabled = admin.is_none_or(|admin| admin == Admin::Enabled);
     facts.servers.push(name, ServerFacts { port, enabled });
-    Some(Server { name: name.to_owned(), port: PortId(port? as u8), mac: mac?, admin: admin? })
+    Some(Server {
+        name: name.to_owned(),
+        port: PortId(port? as u8),
+        mac: mac?,
+        admin: admin?,
+        connections_max: raw.connections_max.or(0)?,
+    })
 }
 
 pub(super) fn routers(
     raw: Vec<(String, Option<RawRouter>)>,
     facts: &mut Facts,
     findings: &mut Findings,
-) -> Option<Vec<RouterPlan>> {
+) -> Option<Vec<Router>> {
+    if raw.len() > ROUTERS_MAX {
+        let mistake = Mistake::TooMany { things: "routers", count: raw.len(), most: ROUTERS_MAX };
+        findings.error("routers", mistake);
+        return None;
+    }
+    for (name, _) in &raw {
+        facts.routers.push(name, ());
+    }
     let routers = raw.into_iter().map(|(name, raw)| router(name, raw?, facts, findings)).collect();
     whole(routers)
 }
 
-fn router(name: String, raw: RawRouter, facts: &mut Facts, findings: &mut Findings) -> Option<RouterPlan> {
+fn router(name: String, raw: RawRouter, facts: &mut Facts, findings: &mut Findings) -> Option<Router> {
     let path = format!("routers.{name}");
     let port = port_of(&path, &raw.port, facts, findings);
     let vlan = raw.vlan.or(VLAN).map(VlanId);
@@ -116,15 +132,42 @@ fn router(name: String, raw: RawRouter, facts: &mut Facts, findings: &mut Findin
             Some(Some(mac))
         }
     };
-    // Numbered where the plan is made.
-    Some(RouterPlan {
-        id: RouterId(0),
-        name,
-        port: PortId(port? as u8),
-        vlan: vlan?,
-        address: address?,
-        mac: mac?,
-    })
+    let check = match raw.check {
+        Field::Broken => None,
+        Field::Missing => router_check(&path, RawRouterCheck::default(), address, findings).map(Some),
+        Field::Given(RouterWatch::Off) => Some(None),
+        Field::Given(RouterWatch::On(raw)) => router_check(&path, raw, address, findings).map(Some),
+    };
+    Some(Router { name, port: PortId(port? as u8), vlan: vlan?, address: address?, mac: mac?, check: check? })
+}
+
+/// How a router is watched (FS-13): asked by ARP or ND each second unless the file says otherwise.
+fn router_check(
+    path: &str,
+    raw: RawRouterCheck,
+    address: Option<IpAddr>,
+    findings: &mut Findings,
+) -> Option<RouterCheck> {
+    let through = match raw.through {
+        Field::Missing => None,
+        Field::Broken => return None,
+        Field::Given(through) => Some(through),
+    };
+    if let (Some(through), Some(address)) = (through, address)
+        && through.is_ipv6() != address.is_ipv6()
+    {
+        let name = |address: IpAddr| if address.is_ipv6() { "IPv6" } else { "IPv4" };
+        let mistake = Mistake::OtherFamily {
+            address: through.to_string(),
+            is: name(through),
+            what: format!("the router's {address}"),
+            other: name(address),
+        };
+        findings.error(format!("{path}.check.through"), mistake);
+    }
+    let (interval_ms, timeout_ms) =
+        pace(&format!("{path}.check"), &raw.interval_ms, &raw.timeout_ms, findings)?;
+    Some(RouterCheck { interval_ms, timeout_ms, rise: raw.rise.or(RISE)?, fall: raw.fall.or(FALL)?, through })
 }
 
 /// The place of the port that a host names.

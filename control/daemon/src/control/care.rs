@@ -34,7 +34,7 @@ impl Control<'_> {
     /// The plan in force, or what it is to be watched by, has changed.
     pub(super) fn care_for_plan(&mut self, now: Instant) {
         let Some(in_force) = self.conversation.in_force() else { return };
-        let settings = control_health::Settings::default();
+        let settings = self.conversation.wanted().settings(&in_force.plan);
         self.keeping.care.handle_plan(&in_force.plan, &settings, now);
     }
 

@@ -1,7 +1,10 @@
 use super::*;
+
+mod health;
+
 use control_config::Config;
 use core::net::IpAddr;
-use dataplane_message::{ClusterCounts, PortReport, ServiceCounts, TargetCounts, WorkerReport};
+use dataplane_message::{Admin, ClusterCounts, PortReport, ServiceCounts, TargetCounts, WorkerReport};
 use dataplane_wire::MacAddr;
 
 fn plan() -> Plan {
@@ -48,6 +51,7 @@ fn report(seconds: u64) -> Box<Report> {
             out_bytes: 2000 * seconds,
             flows_new: 3 * seconds,
             flows_open: 5,
+            ..TargetCounts::default()
         },
     };
     let port = |id: u8, up: bool, attached: bool| PortReport {
@@ -57,6 +61,7 @@ fn report(seconds: u64) -> Box<Report> {
         ..PortReport::default()
     };
     Box::new(Report {
+        orders: Vec::new(),
         uptime_ms: seconds * 1000,
         ports: vec![port(0, true, true), port(1, false, true), port(2, false, false)],
         targets: vec![target(0, false, None), target(1, true, Some(MacAddr([2, 0, 0, 0, 0, 0x11])))],
@@ -85,7 +90,7 @@ fn report(seconds: u64) -> Box<Report> {
 }
 
 fn servers(model: &Model, plan: &Plan) -> Vec<ServerRow> {
-    match model.view(&What::Servers, plan) {
+    match model.view(&What::Servers, plan, &Known::default()) {
         View::Servers(rows) => rows,
         other => panic!("asked for servers, got {other:?}"),
     }
@@ -114,7 +119,7 @@ fn names_states_and_weights() {
         plan.targets[1].admin = admin;
         assert_eq!(servers(&model, &plan)[0].state, state);
     }
-    let View::Ports(ports) = model.view(&What::Ports, &plan) else { panic!("ports") };
+    let View::Ports(ports) = model.view(&What::Ports, &plan, &Known::default()) else { panic!("ports") };
     assert_eq!(ports.iter().map(|p| p.state.as_str()).collect::<Vec<_>>(), ["up", "down", "detached"]);
 }
 
@@ -127,12 +132,16 @@ fn rates_are_differences_between_reports_of_one_start() {
     let row = &servers(&model, &plan)[0];
     assert_eq!((row.flows_new, row.flows_new_per_s), (36, Some(3.0)));
     assert_eq!((row.inbound.frames_per_s, row.outbound.bytes_per_s), (Some(10.0), Some(2000.0)));
-    let View::Clusters(clusters) = model.view(&What::Clusters, &plan) else { panic!("clusters") };
+    let View::Clusters(clusters) = model.view(&What::Clusters, &plan, &Known::default()) else {
+        panic!("clusters")
+    };
     assert_eq!((clusters[0].flows_new_per_s, clusters[0].servers, clusters[0].servers_up), (Some(6.0), 2, 1));
     assert_eq!(clusters[0].services[0].flows_new_per_s, Some(2.0));
-    let View::Workers(workers) = model.view(&What::Workers, &plan) else { panic!("workers") };
+    let View::Workers(workers) = model.view(&What::Workers, &plan, &Known::default()) else {
+        panic!("workers")
+    };
     assert_eq!((workers[0].busy_percent, workers[0].frames_per_burst), (Some(25.0), Some(8.0)));
-    let View::Drops(drops) = model.view(&What::Drops, &plan) else { panic!("drops") };
+    let View::Drops(drops) = model.view(&What::Drops, &plan, &Known::default()) else { panic!("drops") };
     assert_eq!((drops[0].reason.as_str(), drops[0].frames_per_s), ("martian", Some(9.0)));
     // Another start: its counters began at 0.
     model.handle_report(2, report(1), Instant::from_secs(13), 0);
@@ -192,6 +201,6 @@ fn an_alarm_tells_the_time() {
         address: None,
     });
     model.handle_report(1, with_alarm, Instant::from_secs(1), 1_763_665_023_120);
-    let View::Alarms(alarms) = model.view(&What::Alarms, &plan) else { panic!("alarms") };
+    let View::Alarms(alarms) = model.view(&What::Alarms, &plan, &Known::default()) else { panic!("alarms") };
     assert_eq!((alarms[0].at.as_str(), alarms[0].port.as_str()), ("2025-11-20T18:56:57.120Z", "up1"));
 }

@@ -80,6 +80,17 @@ struct Listener {
 /// What the server does with UDP: the answer, if any.
 type UdpProgram = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
 
+/// What the server remembers of a connection whose reset was lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// The sequence number it has sent last.
+    pub(crate) sent: u32,
+    /// The one it expects: only a reset with exactly that ends it.
+    pub(crate) expected: u32,
+    /// It is in TIME-WAIT, and a SYN with a later sequence number replaces it.
+    pub(crate) is_time_wait: bool,
+}
+
 pub(crate) struct Server {
     setting: Setting,
     device: Link,
@@ -89,6 +100,10 @@ pub(crate) struct Server {
     pub(crate) udp: Option<UdpProgram>,
     /// Answers nothing at all.
     pub(crate) is_dead: bool,
+    /// A connection of an earlier probe, of which only the server knows.
+    pub(crate) left: Option<Left>,
+    /// The SYN that was answered last, and how.
+    syn_ack: Option<(u32, Vec<u8>)>,
     /// Connections seen to be made.
     pub(crate) accepted: usize,
     out: Vec<Vec<u8>>,
@@ -109,6 +124,8 @@ impl Server {
             listeners: Vec::new(),
             udp: None,
             is_dead: false,
+            left: None,
+            syn_ack: None,
             accepted: 0,
             out: Vec::new(),
         }
@@ -174,11 +191,50 @@ impl Server {
                         self.out.push(port_unreachable(frame, &layers));
                     }
                 }
-                _ => self.device.inbound.push_back(frame[l3..usize::from(layers.end)].to_vec()),
+                _ => {
+                    if !self.is_answered_as_linux_does(frame, &layers) {
+                        self.device.inbound.push_back(frame[l3..usize::from(layers.end)].to_vec());
+                    }
+                }
             },
             Network::Other => panic!("neither ARP nor IP"),
         }
         self.poll(now);
+    }
+
+    /// What Linux answers and this stack does not: a SYN for a connection that is there (RFC 5961 §4.2), one
+    /// in TIME-WAIT (RFC 6191), and a SYN that comes again.
+    fn is_answered_as_linux_does(&mut self, frame: &[u8], layers: &Layers) -> bool {
+        let upper = &frame[usize::from(layers.l4)..usize::from(layers.end)];
+        let segment = tcp::Segment::new_checked(upper).unwrap();
+        let flags = segment.flags();
+        if let Some(left) = self.left {
+            if flags.contains(tcp::Flags::RST) && segment.seq() == left.expected {
+                self.left = None;
+            } else if flags.is_opening() {
+                let is_later = (segment.seq().wrapping_sub(left.expected) as i32) > 0;
+                if left.is_time_wait && is_later {
+                    self.left = None;
+                    return false;
+                }
+                let pair = addresses(frame, layers).reversed();
+                let (from, to) = (segment.dst_port(), segment.src_port());
+                self.out.push(bare_ack(&self.link(), pair, (from, to), left.sent, left.expected));
+            }
+            return true;
+        }
+        match &self.syn_ack {
+            Some((seq, answer)) if flags.is_opening() && *seq == segment.seq() => {
+                self.out.push(answer.clone());
+                true
+            }
+            _ => {
+                if flags.is_opening() {
+                    self.syn_ack = Some((segment.seq(), Vec::new()));
+                }
+                false
+            }
+        }
     }
 
     fn link(&self) -> ethernet::Repr {
@@ -218,6 +274,9 @@ impl Server {
             let ethertype =
                 if self.setting.v6 { ethernet::EtherType::IPV6 } else { ethernet::EtherType::IPV4 };
             link.emit(ethertype, &mut frame)[..packet.len()].copy_from_slice(&packet);
+            if let (Some((_, answer)), "SA") = (&mut self.syn_ack, flags(&frame).as_str()) {
+                answer.clone_from(&frame);
+            }
             self.out.push(frame);
         }
     }
@@ -292,6 +351,20 @@ fn datagram(question: &[u8], layers: &Layers, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+fn bare_ack(link: &ethernet::Repr, pair: AddressPair, ports: (u16, u16), seq: u32, ack: u32) -> Vec<u8> {
+    let reset = tcp::Reset { addresses: pair, src_port: ports.0, dst_port: ports.1, seq, ack: Some(ack) };
+    let mut frame = vec![0; reset.frame_len(link)];
+    reset.emit_frame(link, &mut frame);
+    let l4 = link.header_len() + pair.header_len();
+    let segment = &mut frame[l4..l4 + 20];
+    segment[13] = tcp::Flags::ACK.0;
+    segment[14] = 0x20;
+    segment[16..18].fill(0);
+    let sum = dataplane_wire::checksum::of(pair.pseudo_sum(6, 20), segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
 pub(crate) fn port_unreachable(question: &[u8], layers: &Layers) -> Vec<u8> {
     unreachable(question, layers, if layers.network == Network::V4 { 3 } else { 4 })
 }
@@ -350,9 +423,18 @@ impl World {
     pub(crate) fn start(&mut self, check: u16, kind: &Kind, timeout_ms: u32) -> bool {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let started = self.prober.start(check, kind, timeout_ms, self.random, self.now);
+        self.start_with(check, kind, timeout_ms, self.random)
+    }
+
+    pub(crate) fn start_with(&mut self, check: u16, kind: &Kind, timeout_ms: u32, random: u64) -> bool {
+        let started = self.prober.start(check, kind, timeout_ms, random, self.now);
         self.move_frames();
         started
+    }
+
+    /// What the server has ready to send.
+    pub(crate) fn server_frames(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.server.out)
     }
 
     /// Asks, runs until the answer, and a little longer.

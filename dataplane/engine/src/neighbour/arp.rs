@@ -6,6 +6,7 @@ use crate::classify::Meta;
 use crate::refuse::back;
 use core::net::IpAddr;
 use dataplane_flow::Instant;
+use dataplane_message::AlarmKind;
 use dataplane_port::{DropReason, Head, Verdict};
 use dataplane_wire::MacAddr;
 use dataplane_wire::arp::{Operation, Packet, Repr};
@@ -17,6 +18,10 @@ impl Engine {
             return Verdict::Drop(DropReason::ArpMalformed);
         };
         let repr = Repr::parse(&packet);
+        if repr.sender_mac.to_u64() != meta.from && self.sending_server(head, meta).is_some() {
+            let vip = self.tables.vip(meta.vlan, IpAddr::V4(repr.sender_ip)).map(|c| c.vip);
+            self.tell(head, meta, AlarmKind::ServerWrongMac, vip);
+        }
         if repr.sender_mac.to_u64() != meta.from
             || repr.sender_ip.is_broadcast()
             || repr.sender_ip.is_multicast()
@@ -39,9 +44,11 @@ impl Engine {
                 }
             }
         };
-        self.judge(head, meta, Says { sender, about, what }, now, rewrite, |engine, head, cluster| {
-            let answer = repr.answer(cluster.vmac());
-            let link = back(meta, cluster.vmac());
+        let to = (what == What::Answers).then_some(target);
+        let says = Says { sender, about, what, at: meta.from, to };
+        self.judge(head, meta, says, now, rewrite, |engine, head, with| {
+            let answer = repr.answer(with.mac);
+            let link = back(meta, with.mac);
             engine.outbox.frame(head.port, link.frame_len(46), |frame| answer.emit_frame(&link, frame));
         })
     }

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use dataplane_flow::Instant;
 use dataplane_message::PortRole;
 use dataplane_port::{DropReason, Head, PortSet, Verdict};
-use dataplane_wire::nd::{Advertisement, Kind, Message};
+use dataplane_wire::nd::{Advertisement, Flags, Kind, Message};
 use dataplane_wire::{AddressPair, MacAddr, ethernet, icmpv6, mld, multicast};
 
 /// Whom a router solicitation asks: all routers (RFC 4861 §4.1).
@@ -29,13 +29,14 @@ impl Engine {
             return malformed;
         }
         let sender = (!src.is_unspecified()).then_some(IpAddr::V6(src));
+        let at =
+            message.source_link_layer().or(message.target_link_layer()).map_or(meta.from, MacAddr::to_u64);
+        let asks = |about| Says { sender, about, what: What::Asks, at, to: None };
         let target = message.target().map(IpAddr::V6);
         let says = match message.kind() {
-            Kind::NeighbourSolicitation => target.map(|about| Says { sender, about, what: What::Asks }),
-            Kind::NeighbourAdvertisement => target.map(|about| self.advertised(meta, about, IpAddr::V6(dst))),
-            Kind::RouterSolicitation => {
-                Some(Says { sender, about: IpAddr::V6(ALL_ROUTERS), what: What::Asks })
-            }
+            Kind::NeighbourSolicitation => target.map(asks),
+            Kind::NeighbourAdvertisement => target.map(|about| self.advertised(meta, about, dst, at)),
+            Kind::RouterSolicitation => Some(asks(IpAddr::V6(ALL_ROUTERS))),
             Kind::RouterAdvertisement if self.is_guarded(head) => {
                 return Verdict::Drop(DropReason::Guard);
             }
@@ -44,8 +45,14 @@ impl Engine {
                 sender: Some(IpAddr::V6(ALL_ROUTERS)),
                 about: IpAddr::V6(dst),
                 what: What::Answers,
+                at,
+                to: None,
             }),
-            Kind::RouterAdvertisement => None,
+            Kind::RouterAdvertisement => {
+                // FS-12: of a pool's address, to those servers that are told this router's MAC.
+                let apart = self.kept_from(head.port, meta, sender, at);
+                return self.bridge_apart(head.port, meta, apart, now);
+            }
             Kind::Redirect if self.tables.vip(meta.vlan, IpAddr::V6(dst)).is_some() => {
                 return Verdict::Drop(DropReason::IcmpRedirect);
             }
@@ -54,37 +61,43 @@ impl Engine {
         let Some(says) = says else {
             return self.bridge_to(head.port, meta, PortSet::EMPTY, now);
         };
-        let asks = says.what == What::Asks;
+        let question = says.what == What::Asks;
         let rewrite = move |data: &mut [u8], mac: MacAddr| {
             // An answer names its IP destination only; a question tells where to answer.
-            if let Some(Ok(mut message)) = data.get_mut(l4..end).map(Message::new_checked).filter(|_| asks) {
+            if let Some(Ok(mut message)) =
+                data.get_mut(l4..end).map(Message::new_checked).filter(|_| question)
+            {
                 message.set_source_link_layer(mac);
             }
         };
-        self.judge(head, meta, says, now, rewrite, |engine, head, cluster| {
-            let IpAddr::V6(vip) = cluster.vip else { return };
-            let answer = Advertisement::answering(src, vip, cluster.vmac());
-            // FS-3: where servers that carry the VIP are behind the same port, to the asker alone
-            // (RFC 6085 allows a group in a unicast frame).
-            let alone = cluster.carriers.contains(head.port);
-            let to = if answer.dst.is_multicast() && !alone {
+        self.judge(head, meta, says, now, rewrite, |engine, head, with| {
+            let IpAddr::V6(about) = says.about else { return };
+            let mut answer = Advertisement::answering(src, about, with.mac);
+            if with.router {
+                // Or a host takes it off its list of default routers (RFC 4861 §7.2.5).
+                answer.flags = answer.flags.with(Flags::ROUTER);
+            }
+            // To the asker alone: RFC 6085 allows a group in a unicast frame.
+            let to = if answer.dst.is_multicast() && !with.alone {
                 multicast::mac_v6(answer.dst)
             } else {
                 MacAddr::from_u64(meta.from)
             };
             let tci = meta.tagged.then_some(meta.layers.tci);
-            let link = ethernet::Repr { src: cluster.vmac(), dst: to, tci };
+            let link = ethernet::Repr { src: with.mac, dst: to, tci };
             engine.outbox.frame(head.port, answer.frame_len(&link), |frame| answer.emit_frame(&link, frame));
         })
     }
 
     /// What an advertisement says: it claims its target, or answers the VIP that it is sent to.
-    fn advertised(&self, meta: &Meta, target: IpAddr, dst: IpAddr) -> Says {
+    fn advertised(&self, meta: &Meta, target: IpAddr, dst: Ipv6Addr, at: u64) -> Says {
+        let dst = IpAddr::V6(dst);
+        let says = Says { sender: Some(target), about: target, what: What::Claims, at, to: Some(dst) };
         let claims = self.tables.vip(meta.vlan, target).is_some();
         if !claims && self.tables.vip(meta.vlan, dst).is_some() {
-            return Says { sender: Some(target), about: dst, what: What::Answers };
+            return Says { about: dst, what: What::Answers, ..says };
         }
-        Says { sender: Some(target), about: target, what: What::Claims }
+        says
     }
 
     fn is_guarded(&self, head: &Head<'_>) -> bool {

@@ -1,17 +1,13 @@
 //! Turning a plan, and what is known of links and addresses, into tables.
 
+use super::services::{Known, build_cluster};
 use super::{
-    ClusterTable, PortTable, ServiceTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
-    address_words, prefix_mask,
+    ClusterTable, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable, address_words,
 };
 use core::net::{IpAddr, Ipv4Addr};
-use dataplane_balance::{
-    Balancer, Candidate, Chooser as Compiled, LeastConnections, Maglev, RoundRobin, name_hash,
-};
-use dataplane_flow::{CLUSTERS_MAX, ClusterId, HashKey, STATES, State, TARGETS_MAX, TargetId, fold};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, HashKey, STATES, State, TARGETS_MAX, TargetId};
 use dataplane_message::{
-    Admin, Chooser, ClusterPlan, Conditions, Fail, MacPlan, Plan, PortRole, ServicePlan, Stp, Timeouts,
-    UdpMode,
+    Admin, Conditions, DeadFlows, Fail, Health, MacPlan, Plan, PortRole, ServicePlan, Stp, Timeouts, UdpMode,
 };
 use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId};
 use dataplane_wire::MacAddr;
@@ -21,6 +17,9 @@ use std::sync::Arc;
 /// client waits before its next one. Retransmissions are up to 120 s apart (RFC 6298 §2.5 allows no
 /// less than 60 s), Linux's keep-alive probes 75 s.
 const MID_FLOW_S: u16 = 130;
+
+/// No place among the workers' counters of members.
+pub const NO_MEMBER: u16 = u16::MAX;
 
 /// A learned address.
 pub type LearnedStation = (VlanId, MacAddr, PortId);
@@ -32,8 +31,11 @@ pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// Its number.
     pub epoch: u64,
-    /// What control has decided beside it.
+    /// What control has decided beside it. Numbers that the plan does not have are ignored.
     pub conditions: &'a Conditions,
+    /// The place of (cluster, service, server) among the workers' counters; [`NO_MEMBER`]: none is left,
+    /// and it is not counted.
+    pub members: &'a dyn Fn(ClusterId, u16, TargetId) -> u16,
     /// Ports whose link is up.
     pub up: PortSet,
     /// The MAC of each server, where it was learned.
@@ -53,6 +55,7 @@ impl Tables {
             plan: &Plan::default(),
             epoch: 0,
             conditions: &Conditions::default(),
+            members: &|_, _, _| NO_MEMBER,
             up: PortSet::EMPTY,
             server_macs: &|_| None,
             port_macs: &[],
@@ -65,14 +68,23 @@ impl Tables {
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let plan = inputs.plan;
         let (vlans, vlan_index) = vlans(plan);
-        let targets = targets(inputs);
+        let known = Known::new(inputs);
+        let targets = targets(inputs, &known);
+        let pools = Pools::build(inputs, &targets);
+        // A link that was gone may have brought stations that are in no table yet, and workers took for
+        // known: they are to tell them anew.
+        let same_links = |p: &&Self| {
+            (0..PORTS_MAX as u8).all(|i| p.ports[usize::from(i)].up == inputs.up.contains(PortId(i)))
+        };
+        let before = inputs.previous.filter(same_links);
         let mut cursor = 0;
         let mut clusters = vec![
             ClusterTable::missing();
             plan.clusters.iter().map(|c| usize::from(c.id.0) + 1).max().unwrap_or(0)
         ];
         for cluster in plan.clusters.iter().filter(|c| usize::from(c.id.0) < CLUSTERS_MAX) {
-            clusters[usize::from(cluster.id.0)] = build_cluster(inputs, cluster, &targets, &mut cursor);
+            clusters[usize::from(cluster.id.0)] =
+                build_cluster(inputs, &known, cluster, &targets, &mut cursor);
         }
         let vips: Vec<_> =
             plan.clusters.iter().map(|c| (c.vlan, address_words(c.vip), c.vip.is_ipv6(), c.id)).collect();
@@ -82,14 +94,15 @@ impl Tables {
             ports: ports(inputs, &targets),
             vlans,
             vlan_index,
-            stations: Arc::new(stations(inputs, &targets)),
+            stations: kept(stations(inputs, &targets, &pools), before.map(|p| &p.stations)),
             vips: Vips::new(&vips),
             timeouts: timeouts(inputs),
+            dead: dead(&targets),
             clusters: clusters.into_boxed_slice(),
             targets,
             own_macs: inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect(),
             guard: plan.bridge.guard,
-            routers: plan.routers.iter().map(|r| (r.vlan, r.address)).collect(),
+            pools,
         }
     }
 }
@@ -109,7 +122,10 @@ impl ClusterTable {
             client_mask: [u64::MAX; 2],
             udp: UdpMode::Flow,
             fail: Fail::Closed,
+            dead_tcp: DeadFlows::Move,
+            dead_other: DeadFlows::Move,
             answers: false,
+            probe: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             learning: false,
             announce_interval_s: 60,
             services: Box::default(),
@@ -139,22 +155,47 @@ fn vlans(plan: &Plan) -> (Box<[VlanTable]>, Box<[u16]>) {
     (tables.into_boxed_slice(), index)
 }
 
-fn targets(inputs: &Inputs<'_>) -> Box<[TargetTable]> {
+/// What is equal to what was there is shared with it: workers then know that nothing has changed.
+fn kept<T: PartialEq>(new: T, previous: Option<&Arc<T>>) -> Arc<T> {
+    previous.filter(|previous| ***previous == new).map_or_else(|| Arc::new(new), Arc::clone)
+}
+
+fn dead(targets: &[TargetTable]) -> Box<[TargetId]> {
+    (0_u16..).zip(targets).filter(|(_, target)| target.dead).map(|(id, _)| TargetId(id)).collect()
+}
+
+fn targets(inputs: &Inputs<'_>, known: &Known<'_>) -> Box<[TargetTable]> {
     let plan = inputs.plan;
-    let missing =
-        TargetTable { mac: 0, port: PortId(0), alive: false, takes: false, clusters: Box::default() };
+    let missing = TargetTable {
+        mac: 0,
+        port: PortId(0),
+        alive: false,
+        takes: false,
+        dead: false,
+        gentle: false,
+        connections_max: 0,
+        clusters: Box::default(),
+    };
     let mut tables = vec![missing; plan.targets.iter().map(|t| t.id.index() + 1).max().unwrap_or(0)];
     for target in plan.targets.iter().filter(|t| t.id.index() < TARGETS_MAX) {
         let mac = match target.mac {
             MacPlan::Fixed(mac) => Some(mac),
             MacPlan::Learn => (inputs.server_macs)(target.id),
         };
-        let alive = mac.is_some() && target.admin != Admin::Disabled && inputs.up.contains(target.port);
+        let condition = known.target(target.id);
+        let admin = condition.and_then(|c| c.admin).unwrap_or(target.admin);
+        let health = condition.map_or(Health::Up, |c| c.health);
+        let wanted = mac.is_some() && admin != Admin::Disabled;
+        let dead = wanted && (health == Health::Dead || !inputs.up.contains(target.port));
+        let alive = wanted && !dead;
         tables[target.id.index()] = TargetTable {
             mac: mac.map_or(0, MacAddr::to_u64),
             port: target.port,
             alive,
-            takes: alive && target.admin == Admin::Enabled,
+            takes: alive && admin == Admin::Enabled && health == Health::Up,
+            dead,
+            gentle: admin == Admin::Drain && condition.is_some_and(|c| c.gentle),
+            connections_max: target.connections_max,
             clusters: plan.clusters.iter().filter(|c| c.servers.contains(&target.id)).map(|c| c.id).collect(),
         };
     }
@@ -193,7 +234,7 @@ fn ports(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Box<[PortTable; PORTS_
     ports
 }
 
-fn stations(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Stations {
+fn stations(inputs: &Inputs<'_>, targets: &[TargetTable], pools: &Pools) -> Stations {
     let plan = inputs.plan;
     let pins = plan.clusters.len() + plan.clusters.iter().map(|c| c.servers.len()).sum::<usize>();
     let mut stations = Stations::new(pins + plan.routers.len() + inputs.learned.len());
@@ -207,10 +248,8 @@ fn stations(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Stations {
             }
         }
     }
-    for router in &plan.routers {
-        if let Some(mac) = router.mac {
-            stations.insert(router.vlan, mac.to_u64(), Station::Router(router.port));
-        }
+    for (id, router) in pools.routers().filter(|(_, r)| r.mac != 0) {
+        stations.insert(router.vlan, router.mac, Station::Router(id, router.port));
     }
     for (vlan, mac, port) in inputs.learned {
         stations.insert(*vlan, mac.to_u64(), Station::Learned(*port));
@@ -246,118 +285,4 @@ fn states(timeouts: &Timeouts, services: &[ServicePlan]) -> [u16; STATES] {
     of[State::Affinity as usize] =
         services.iter().filter_map(|s| s.affinity).map(|a| a.idle_s).max().unwrap_or(0);
     of
-}
-
-fn build_cluster(
-    inputs: &Inputs<'_>,
-    plan: &ClusterPlan,
-    targets: &[TargetTable],
-    cursor: &mut u16,
-) -> ClusterTable {
-    let services: Box<[ServiceTable]> = plan
-        .services
-        .iter()
-        .enumerate()
-        .map(|(place, service)| {
-            let before = inputs
-                .previous
-                .and_then(|tables| tables.cluster(plan.id))
-                .and_then(|cluster| cluster.services.get(place));
-            *cursor = cursor.wrapping_add(1);
-            build_service(inputs, plan, service, targets, before, *cursor)
-        })
-        .collect();
-    let some_up = plan.servers.iter().any(|id| targets.get(id.index()).is_some_and(|t| t.alive));
-    ClusterTable {
-        exists: !services.is_empty(),
-        id: plan.id,
-        vlan: plan.vlan,
-        vip: plan.vip,
-        vip_words: address_words(plan.vip),
-        vmac: plan.vmac.to_u64(),
-        carriers: inputs.plan.carriers(plan),
-        by_client: services.iter().any(|s| s.affinity.is_some() || s.balancer.is_by_client()),
-        quic: services.iter().any(|s| s.quic),
-        client_mask: services
-            .iter()
-            .filter_map(|s| s.affinity)
-            .map(|a| {
-                if plan.vip.is_ipv6() {
-                    prefix_mask(a.prefix_v6, true)
-                } else {
-                    prefix_mask(a.prefix_v4, false)
-                }
-            })
-            .fold([u64::MAX; 2], |mask, of| [mask[0] & of[0], mask[1] & of[1]]),
-        udp: plan.udp,
-        fail: plan.fail,
-        learning: plan.servers.iter().any(|id| targets.get(id.index()).is_some_and(|t| t.mac == 0)),
-        answers: some_up || !plan.withdraw,
-        announce_interval_s: plan.announce_interval_s,
-        services,
-    }
-}
-
-fn build_service(
-    inputs: &Inputs<'_>,
-    cluster: &ClusterPlan,
-    plan: &ServicePlan,
-    targets: &[TargetTable],
-    before: Option<&ServiceTable>,
-    cursor: u16,
-) -> ServiceTable {
-    let candidates = |wanted: &dyn Fn(&TargetTable) -> bool| -> Vec<Candidate> {
-        plan.members
-            .iter()
-            .filter(|m| m.weight > 0)
-            .filter(|m| targets.get(m.target.index()).is_some_and(wanted))
-            .map(|m| {
-                let name = inputs.plan.targets.iter().find(|t| t.id == m.target).map_or("", |t| &t.name);
-                Candidate { target: m.target, name_hash: name_hash(name), weight: m.weight }
-            })
-            .collect()
-    };
-    let mut takers = candidates(&|t| t.takes);
-    let open = takers.is_empty() && cluster.fail == Fail::Open;
-    if open {
-        takers = candidates(&|t| t.mac != 0 && inputs.up.contains(t.port));
-    }
-    let key = inputs.plan.choice_key;
-    let (balancer, compiled) = match before {
-        Some(before) if *before.compiled == (plan.chooser, key, takers.clone()) => {
-            (Arc::clone(&before.balancer), Arc::clone(&before.compiled))
-        }
-        _ => {
-            let balancer = compile(plan.chooser, key, &takers);
-            (Arc::new(balancer), Arc::new((plan.chooser, key, takers)))
-        }
-    };
-    ServiceTable {
-        protocol: plan.protocol,
-        port_first: *plan.ports.start(),
-        port_last: *plan.ports.end(),
-        cursor,
-        open,
-        affinity: plan.affinity,
-        quic: plan.quic,
-        balancer,
-        compiled,
-    }
-}
-
-fn compile(chooser: Chooser, key: [u64; 2], takers: &[Candidate]) -> Balancer {
-    // The places that servers take depend on the site's key too.
-    let keyed: Vec<Candidate> = takers
-        .iter()
-        .map(|c| Candidate { name_hash: fold(c.name_hash ^ key[0], key[1] ^ 0x9e37_79b9_7f4a_7c15), ..*c })
-        .collect();
-    let compiled = match chooser {
-        Chooser::RoundRobin => Compiled::RoundRobin(RoundRobin::new(takers, false)),
-        Chooser::WeightedRoundRobin => Compiled::RoundRobin(RoundRobin::new(takers, true)),
-        Chooser::LeastConnections => Compiled::LeastConnections(LeastConnections::new(takers)),
-        Chooser::SourceAffinity => Compiled::SourceAffinity,
-        Chooser::Maglev => Compiled::Maglev,
-        Chooser::Dynamic | Chooser::TwoChoices => Compiled::RoundRobin(RoundRobin::new(takers, true)),
-    };
-    Balancer::new(compiled, Maglev::new(&keyed))
 }

@@ -1,6 +1,6 @@
 //! Ethernet addresses and where they are: the bridge's look-up.
 
-use dataplane_flow::{ClusterId, TargetId, fold};
+use dataplane_flow::{ClusterId, RouterId, TargetId, fold};
 use dataplane_port::{PortId, VlanId};
 
 /// What an address is.
@@ -10,8 +10,8 @@ pub enum Station {
     Vmac(ClusterId),
     /// A server, pinned to its port.
     Server(TargetId, PortId),
-    /// A router with a configured address, pinned to its port.
-    Router(PortId),
+    /// A router whose address is known, pinned to the outside ports.
+    Router(RouterId, PortId),
     /// A learned address.
     Learned(PortId),
 }
@@ -21,14 +21,14 @@ impl Station {
     pub fn port(self) -> Option<PortId> {
         match self {
             Self::Vmac(_) => None,
-            Self::Server(_, port) | Self::Router(port) | Self::Learned(port) => Some(port),
+            Self::Server(_, port) | Self::Router(_, port) | Self::Learned(port) => Some(port),
         }
     }
 }
 
 /// An exact map from (VLAN, address): open addressing, at most half full, so a look-up touches a
 /// line or two; at most [`PROBES_MAX`] places are looked at.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Stations {
     places: Box<[(u64, Option<Station>)]>,
     len: usize,
@@ -106,7 +106,7 @@ mod tests {
         for n in 0..1000_u64 {
             assert!(stations.insert(VlanId(1), n * 3, Station::Learned(PortId(n as u8 % 8))));
         }
-        assert!(!stations.insert(VlanId(1), 3, Station::Router(PortId(9))));
+        assert!(!stations.insert(VlanId(1), 3, Station::Router(RouterId(0), PortId(9))));
         assert_eq!(stations.find(VlanId(1), 3), Some(Station::Learned(PortId(1))));
         assert_eq!(stations.find(VlanId(2), 3), None);
         assert!((0..1000_u64).all(|n| stations.find(VlanId(1), n * 3).is_some()));

@@ -1,13 +1,14 @@
 //! What is told to control every second.
 
 use super::Publisher;
-use dataplane_engine::{Counters, SERVICES_COUNTED};
-use dataplane_flow::{Instant, TargetId};
+use dataplane_engine::{Counters, RouterCounters, SERVICES_COUNTED};
+use dataplane_flow::{Instant, RouterId, TargetId};
 use dataplane_message::{
-    BridgeRow, ClusterCounts, MacPlan, PortReport, Report, ServiceCounts, TargetCounts, TargetPlan,
-    TargetReport, WorkerReport,
+    BridgeRow, ClusterCounts, MacPlan, PortReport, Report, RouterReport, ServiceCounts, TargetCounts,
+    TargetPlan, TargetReport, WorkerReport,
 };
 use dataplane_port::{DropReason, PortId};
+use dataplane_wire::MacAddr;
 
 const BRIDGE_ROWS: usize = 1024;
 
@@ -35,8 +36,9 @@ impl Publisher {
                         .collect(),
                 })
                 .collect(),
-            members: Vec::new(),
-            routers: Vec::new(),
+            members: self.member_reports(),
+            orders: self.conditions.orders.clone(),
+            routers: self.plan.routers.iter().map(|router| self.router(router.id)).collect(),
             workers: self.counters.iter().enumerate().map(|(id, c)| worker(id as u8, c)).collect(),
             drops: DropReason::ALL
                 .iter()
@@ -80,7 +82,25 @@ impl Publisher {
                 out_bytes: sum(&|c| c.target(id).out_bytes.read()),
                 flows_new: sum(&|c| c.target(id).flows_new.read()),
                 flows_open: sum(&|c| c.target(id).flows_open.read()),
+                resets: sum(&|c| c.target(id).resets.read()),
             },
+        }
+    }
+
+    fn router(&self, id: RouterId) -> RouterReport {
+        let sum = |of: &dyn Fn(&RouterCounters) -> u64| {
+            self.counters.iter().map(|counters| of(counters.router(id))).sum::<u64>()
+        };
+        let table = self.tables.pools.router(id);
+        RouterReport {
+            id,
+            mac: table.filter(|r| r.mac != 0).map(|r| MacAddr::from_u64(r.mac)),
+            up: table.is_some_and(|r| r.alive),
+            in_frames: sum(&|c| c.in_frames.read()),
+            in_bytes: sum(&|c| c.in_bytes.read()),
+            out_frames: sum(&|c| c.out_frames.read()),
+            out_bytes: sum(&|c| c.out_bytes.read()),
+            redirected: sum(&|c| c.redirected.read()),
         }
     }
 
@@ -101,13 +121,21 @@ impl Publisher {
                 }
             }
         }
-        for router in &self.plan.routers {
-            if let Some(mac) = router.mac {
-                rows.push(BridgeRow { vlan: router.vlan, mac, port: router.port, pinned: true });
+        for (_, router) in self.tables.pools.routers().filter(|(_, r)| r.mac != 0) {
+            let mac = MacAddr::from_u64(router.mac);
+            let row = BridgeRow { vlan: router.vlan, mac, port: router.port, pinned: true };
+            if !rows.contains(&row) {
+                rows.push(row);
             }
         }
-        let left = BRIDGE_ROWS.saturating_sub(rows.len());
-        rows.extend(self.bridge.rows(left));
+        // A router is followed within the outside, and seen for that.
+        let learned = self.bridge.rows(BRIDGE_ROWS);
+        let pinned = rows.len();
+        for row in learned.into_iter().take(BRIDGE_ROWS.saturating_sub(pinned)) {
+            if !rows[..pinned].iter().any(|p| (p.vlan, p.mac) == (row.vlan, row.mac)) {
+                rows.push(row);
+            }
+        }
         rows
     }
 }

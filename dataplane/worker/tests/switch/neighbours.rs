@@ -10,10 +10,10 @@ use dataplane_wire::nd::{Advertisement, Kind, Message, Solicitation};
 use dataplane_wire::{MacAddr, ethernet, multicast};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100);
-const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 0x100);
+pub(crate) const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
 
-fn arp(
+pub(crate) fn arp(
     operation: Operation,
     sender: (MacAddr, Ipv4Addr),
     target: (MacAddr, Ipv4Addr),
@@ -32,26 +32,26 @@ fn arp(
     frame
 }
 
-fn asks(sender: (MacAddr, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn asks(sender: (MacAddr, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
     arp(Operation::Request, sender, (MacAddr::ZERO, target), MacAddr::BROADCAST)
 }
 
-fn parsed(frame: &[u8]) -> Repr {
+pub(crate) fn parsed(frame: &[u8]) -> Repr {
     Repr::parse(&Packet::new_checked(&frame[14..]).unwrap())
 }
 
-fn server(n: usize) -> (MacAddr, Ipv4Addr) {
+pub(crate) fn server(n: usize) -> (MacAddr, Ipv4Addr) {
     (server_mac(n), VIP)
 }
 
-fn vip6_plan() -> dataplane_message::Plan {
+pub(crate) fn vip6_plan() -> dataplane_message::Plan {
     let mut plan = plan(Chooser::RoundRobin);
     let members = plan.clusters[0].services[0].members.clone();
     plan.clusters.push(cluster(1, "web6", VIP6.into(), VMAC_B, &members, Chooser::RoundRobin));
     plan
 }
 
-fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr, to: MacAddr) -> Vec<u8> {
+pub(crate) fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr, to: MacAddr) -> Vec<u8> {
     let probe = src.1.is_unspecified();
     let message = Solicitation {
         src: src.1,
@@ -66,7 +66,7 @@ fn solicits(src: (MacAddr, Ipv6Addr), target: Ipv6Addr, dst: Ipv6Addr, to: MacAd
     frame
 }
 
-fn group(target: Ipv6Addr) -> (Ipv6Addr, MacAddr) {
+pub(crate) fn group(target: Ipv6Addr) -> (Ipv6Addr, MacAddr) {
     let group = multicast::solicited_node(target);
     (group, multicast::mac_v6(group))
 }

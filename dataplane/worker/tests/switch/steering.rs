@@ -376,8 +376,10 @@ fn fs_7_udp_by_packet_leaves_no_flow_and_what_servers_ask_is_answered_to_them() 
 }
 
 #[test]
-fn a_dead_link_takes_its_server_out_and_its_flows_move() {
-    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+fn fs_10_a_dead_link_takes_its_server_out_and_its_flows_move_where_they_are_to() {
+    let mut moving = plan(Chooser::RoundRobin);
+    moving.clusters[0].dead_tcp = dataplane_message::DeadFlows::Move;
+    let mut rig = Rig::new(moving);
     let server = rig.reaches(R1, &inbound(4000, SYN).frame());
     rig.link(S[server], false);
     rig.settle();

@@ -1,0 +1,408 @@
+//! What must hold, one file each. Checkers see what goes into the switch and what comes out, what was done
+//! to the world, and nothing of what the switch thinks.
+
+mod accounting;
+mod binding;
+mod down;
+mod drain;
+mod inbound;
+mod ingress;
+mod isolation;
+mod liveness;
+mod one_server;
+mod outbound;
+
+use crate::packet::{self, ACK, Content, Frame, RST, SYN};
+use crate::server::Health;
+use crate::switch::Counts;
+use crate::trace::Trace;
+use crate::world::target_of;
+use core::fmt::Debug;
+use core::net::Ipv4Addr;
+use dataplane_flow::TargetId;
+use dataplane_message::{Admin, Conditions, Health as Judged, Plan, Step};
+use tests_model::Mac;
+
+/// Violations after which a run is given up.
+const ENOUGH: usize = 5;
+
+/// What is wrong.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// When.
+    pub at: u64,
+    /// Which check found it.
+    pub check: &'static str,
+    /// What.
+    pub words: String,
+    /// What happened before, a line each.
+    pub last: Vec<String>,
+}
+
+/// A frame on its way through the switch.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// The port it came in or goes out by.
+    pub port: usize,
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Going out: the place of the frame that it is, if it is one that came in.
+    pub of: Option<usize>,
+}
+
+/// What goes in and comes out in one turn.
+#[derive(Clone, Debug, Default)]
+pub struct Passage {
+    /// What went in.
+    pub ins: Vec<Passing>,
+    /// What came out.
+    pub outs: Vec<Passing>,
+}
+
+impl Passage {
+    /// A frame goes in.
+    pub fn goes_in(&mut self, port: usize, bytes: Vec<u8>) {
+        self.ins.push(Passing { port, bytes, of: None });
+    }
+
+    /// A frame comes out. It is one that went in when all but its destination is the same; of equal ones
+    /// the first that has not left by this port.
+    pub fn comes_out(&mut self, port: usize, bytes: Vec<u8>) {
+        let of = (0..self.ins.len()).find(|at| {
+            let came = &self.ins[*at].bytes;
+            came.len() == bytes.len()
+                && came[6..] == bytes[6..]
+                && !self.outs.iter().any(|out| out.of == Some(*at) && out.port == port)
+        });
+        self.outs.push(Passing { port, bytes, of });
+    }
+}
+
+/// A frame that passes, read.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The port.
+    pub port: usize,
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// What it is.
+    pub frame: Option<Frame<'a>>,
+    /// Going out: which one of those that came in it is.
+    pub of: Option<usize>,
+}
+
+/// One turn of the switch, as checkers see it.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// When.
+    pub now: u64,
+    /// What went in.
+    pub ins: Vec<Seen<'a>>,
+    /// What came out.
+    pub outs: Vec<Seen<'a>>,
+    /// The data path's counters before and after.
+    pub counts: (Counts, Counts),
+}
+
+/// What happens beside frames.
+#[derive(Clone, Copy, Debug)]
+pub enum Happening<'a> {
+    /// Something happens to a server.
+    Server {
+        /// Which.
+        server: usize,
+        /// What.
+        health: Health,
+    },
+    /// A port's carrier.
+    Carrier {
+        /// Which.
+        port: usize,
+        /// Comes or goes.
+        up: bool,
+    },
+    /// The data path is told of a plan.
+    Applied {
+        /// Its number.
+        epoch: u64,
+        /// What changes.
+        steps: &'a [Step],
+    },
+    /// ... and has taken it.
+    Acknowledged {
+        /// Its number.
+        epoch: u64,
+    },
+    /// The data path is told what control has decided.
+    Conditions(&'a Conditions),
+    /// The data path has ended.
+    DataPathDied,
+    /// The data path has started.
+    DataPathStarted,
+    /// No more faults.
+    Quiet,
+}
+
+/// A server as the checkers know it.
+#[derive(Clone, Debug)]
+pub struct KnownServer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its port.
+    pub port: usize,
+    /// How it really is.
+    pub health: Health,
+}
+
+/// What the checkers know.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The VIP.
+    pub vip: Ipv4Addr,
+    /// Its VMAC.
+    pub vmac: Mac,
+    /// Ports of routers come first: so many.
+    pub routers: usize,
+    /// Routers' MACs.
+    pub router_macs: Vec<Mac>,
+    /// Servers.
+    pub servers: Vec<KnownServer>,
+    /// The plan that was sent last.
+    pub plan: Plan,
+    /// Its number.
+    pub epoch: u64,
+    /// The number of the last one that was acknowledged.
+    pub acknowledged: u64,
+    /// What control decided last, as the data path was told it.
+    pub conditions: Conditions,
+    /// Carrier by port.
+    pub up: Vec<bool>,
+    /// When the data path had its first plan: what came before has left no trace in it.
+    pub data_path_ready: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            vip: Ipv4Addr::UNSPECIFIED,
+            vmac: [0; 6],
+            routers: 0,
+            router_macs: Vec::new(),
+            servers: Vec::new(),
+            plan: Plan::default(),
+            epoch: 0,
+            acknowledged: 0,
+            conditions: Conditions::default(),
+            up: vec![true; 32],
+            data_path_ready: 0,
+        }
+    }
+}
+
+impl Known {
+    /// The server with that MAC behind that port.
+    pub fn server(&self, port: usize, mac: Mac) -> Option<usize> {
+        self.servers.iter().position(|s| s.port == port && s.mac == mac)
+    }
+
+    /// The server whose port it is.
+    pub fn server_at(&self, port: usize) -> Option<usize> {
+        self.servers.iter().position(|s| s.port == port)
+    }
+
+    /// A server's number in the plan, if it is in it.
+    pub fn target(&self, server: usize) -> Option<TargetId> {
+        target_of(&self.plan, &self.servers[server].name)
+    }
+
+    /// The operator's will about a server; disabled when it is not in the plan.
+    pub fn admin(&self, server: usize) -> Admin {
+        let Some(id) = self.target(server) else { return Admin::Disabled };
+        let planned =
+            self.plan.targets.iter().find(|t| t.id == id).map_or(Admin::Disabled, |target| target.admin);
+        self.conditions.targets.iter().find(|t| t.id == id).and_then(|t| t.admin).unwrap_or(planned)
+    }
+
+    /// What the data path was told of a server's health, carrier included.
+    pub fn judged(&self, server: usize) -> Judged {
+        if !self.up[self.servers[server].port] {
+            return Judged::Dead;
+        }
+        let Some(id) = self.target(server) else { return Judged::Dead };
+        self.conditions.targets.iter().find(|t| t.id == id).map_or(Judged::Up, |t| t.health)
+    }
+
+    /// Nothing moved between the two counts.
+    pub fn is_idle(&self, before: Counts, after: Counts) -> bool {
+        before == after
+    }
+
+    fn follow(&mut self, now: u64, happening: &Happening<'_>) {
+        match happening {
+            Happening::Server { server, health } => self.servers[*server].health = *health,
+            Happening::Carrier { port, up } => self.up[*port] = *up,
+            Happening::Applied { epoch, steps } => {
+                self.epoch = *epoch;
+                for step in *steps {
+                    self.plan.apply(step.clone());
+                }
+                self.vmac = self.plan.clusters.first().map_or([0; 6], |cluster| cluster.vmac.0);
+            }
+            Happening::Acknowledged { epoch } => {
+                if self.acknowledged == 0 {
+                    self.data_path_ready = now;
+                }
+                self.acknowledged = *epoch;
+            }
+            Happening::Conditions(conditions) => self.conditions = (*conditions).clone(),
+            Happening::DataPathDied => {}
+            Happening::DataPathStarted => {
+                self.data_path_ready = u64::MAX;
+                self.plan = Plan::default();
+                self.epoch = 0;
+                self.acknowledged = 0;
+                self.conditions = Conditions::default();
+            }
+            Happening::Quiet => {}
+        }
+    }
+}
+
+/// Something that must hold.
+pub trait Check: Debug {
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Frames have passed.
+    fn turn(&mut self, _turn: &Turn<'_>, _known: &Known, _wrong: &mut Vec<String>) {}
+
+    /// Something else has happened; `known` knows of it already.
+    fn happens(&mut self, _now: u64, _what: &Happening<'_>, _known: &Known, _wrong: &mut Vec<String>) {}
+
+    /// The run is over; figures it has taken.
+    fn finish(&mut self, _now: u64, _known: &Known, _wrong: &mut Vec<String>) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Checks {
+    /// What they know.
+    pub known: Known,
+    all: Vec<Box<dyn Check>>,
+    /// When each server was last sent a new flow.
+    last_new: Vec<Option<u64>>,
+    /// What was found.
+    pub violations: Vec<Violation>,
+}
+
+impl Checks {
+    /// All checkers at the start.
+    pub fn new(known: Known) -> Self {
+        let all: Vec<Box<dyn Check>> = vec![
+            Box::new(one_server::OneServer),
+            Box::new(ingress::Ingress),
+            Box::new(inbound::Inbound),
+            Box::new(outbound::Outbound),
+            Box::new(isolation::Isolation),
+            Box::new(accounting::Accounting),
+            Box::new(binding::Binding::default()),
+            Box::new(down::Down::default()),
+            Box::new(drain::Drain::default()),
+            Box::new(liveness::Liveness::default()),
+        ];
+        let last_new = vec![None; known.servers.len()];
+        Self { known, all, last_new, violations: Vec::new() }
+    }
+
+    /// So much is wrong that there is no point in going on.
+    pub fn is_full(&self) -> bool {
+        self.violations.len() >= ENOUGH
+    }
+
+    /// When a server was last sent a new flow.
+    pub fn last_new_flow(&self, server: usize) -> Option<u64> {
+        self.last_new.get(server).copied().flatten()
+    }
+
+    /// Adds one that a scenario has found.
+    pub fn add(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    /// A turn of the switch.
+    pub fn passes(&mut self, now: u64, passage: &Passage, counts: (Counts, Counts), trace: &Trace) {
+        if passage.ins.is_empty() && passage.outs.is_empty() && counts.0 == counts.1 {
+            return;
+        }
+        let turn = Turn { now, ins: seen(&passage.ins), outs: seen(&passage.outs), counts };
+        for (out, _) in new_flows(&turn, &self.known) {
+            self.last_new[out] = Some(now);
+        }
+        let mut wrong = Vec::new();
+        for check in &mut self.all {
+            check.turn(&turn, &self.known, &mut wrong);
+            report(now, check.name(), &mut wrong, trace, &mut self.violations);
+        }
+    }
+
+    /// Something else.
+    pub fn happens(&mut self, now: u64, what: &Happening<'_>, trace: &Trace) {
+        self.known.follow(now, what);
+        let mut wrong = Vec::new();
+        for check in &mut self.all {
+            check.happens(now, what, &self.known, &mut wrong);
+            report(now, check.name(), &mut wrong, trace, &mut self.violations);
+        }
+    }
+
+    /// The end.
+    pub fn finish(&mut self, now: u64, trace: &Trace) -> Vec<(&'static str, f64)> {
+        let mut wrong = Vec::new();
+        let mut figures = Vec::new();
+        for check in &mut self.all {
+            figures.extend(check.finish(now, &self.known, &mut wrong));
+            report(now, check.name(), &mut wrong, trace, &mut self.violations);
+        }
+        figures
+    }
+}
+
+/// SYNs of clients that servers are sent: the server, the client's side.
+pub(crate) fn new_flows<'a>(
+    turn: &'a Turn<'_>,
+    known: &'a Known,
+) -> impl Iterator<Item = (usize, (Ipv4Addr, u16))> + 'a {
+    turn.outs.iter().filter_map(|out| {
+        let frame = out.frame?;
+        let Content::Tcp(segment) = frame.content else { return None };
+        let begins = segment.flags & (SYN | ACK | RST) == SYN;
+        if segment.dst.0 != known.vip || !begins || out.of.is_none() {
+            return None;
+        }
+        Some((known.server(out.port, frame.dst)?, segment.src))
+    })
+}
+
+fn seen(all: &[Passing]) -> Vec<Seen<'_>> {
+    all.iter()
+        .map(|p| Seen { port: p.port, bytes: &p.bytes, frame: packet::read(&p.bytes), of: p.of })
+        .collect()
+}
+
+fn report(
+    at: u64,
+    check: &'static str,
+    wrong: &mut Vec<String>,
+    trace: &Trace,
+    violations: &mut Vec<Violation>,
+) {
+    for words in wrong.drain(..) {
+        if violations.len() < ENOUGH {
+            violations.push(Violation { at, check, words, last: trace.last() });
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Faults put between the switch and the world on purpose: each shows that a checker can fail.
+
+use crate::checks::{Known, Passage, Passing};
+use crate::packet::{self, ACK, Arp, BROADCAST, Content, RST, SYN, arp_frame};
+use dataplane_message::{Admin, Health as Judged, ToDataPath};
+
+/// A rule that is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Defect {
+    /// What is for one server reaches two.
+    TwoServers,
+    /// A frame leaves by the port it came in by.
+    BackOut,
+    /// A byte of what is steered is changed.
+    InboundByte,
+    /// A byte of what servers send is changed.
+    OutboundByte,
+    /// A server sees the VIP's announcement.
+    Announcement,
+    /// A frame is lost, and not counted.
+    Lost,
+    /// Segments of a flow go to another server.
+    Moved,
+    /// A server gets new flows though it is down.
+    Down,
+    /// A server gets new flows though it is drained.
+    Drained,
+    /// The first server gets nothing.
+    Forgotten,
+    /// Control's decisions do not arrive.
+    Conditions,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::TwoServers,
+        Self::BackOut,
+        Self::InboundByte,
+        Self::OutboundByte,
+        Self::Announcement,
+        Self::Lost,
+        Self::Moved,
+        Self::Down,
+        Self::Drained,
+        Self::Forgotten,
+        Self::Conditions,
+    ];
+
+    /// Whether a message to the data path is lost.
+    pub(crate) fn swallows(self, message: &ToDataPath) -> bool {
+        self == Self::Conditions && matches!(message, ToDataPath::Conditions(_))
+    }
+
+    /// Breaks the rule in what has come out.
+    pub(crate) fn spoil(self, passage: &mut Passage, known: &Known) {
+        match self {
+            Self::Announcement if !passage.ins.is_empty() => {
+                let sender = (known.vmac, known.vip);
+                let claim = Arp { op: 1, sender, target: ([0; 6], known.vip) };
+                passage.outs.push(Passing {
+                    port: known.servers[0].port,
+                    bytes: arp_frame(BROADCAST, &claim),
+                    of: None,
+                });
+            }
+            Self::Lost => drop(passage.outs.pop()),
+            _ => {
+                for at in 0..passage.outs.len() {
+                    self.spoil_one(passage, at, known);
+                }
+            }
+        }
+    }
+
+    fn spoil_one(self, passage: &mut Passage, at: usize, known: &Known) {
+        let out = &passage.outs[at];
+        let Some(frame) = packet::read(&out.bytes) else { return };
+        let Content::Tcp(segment) = frame.content else { return };
+        let begins = segment.flags & (SYN | ACK | RST) == SYN;
+        let inward = segment.dst.0 == known.vip;
+        let to = |passage: &mut Passage, server: usize| {
+            let out = &mut passage.outs[at];
+            out.port = known.servers[server].port;
+            out.bytes[..6].copy_from_slice(&known.servers[server].mac);
+        };
+        let another = (0..known.servers.len()).find(|n| known.servers[*n].port != out.port);
+        match self {
+            Self::TwoServers if inward => {
+                if let Some(another) = another {
+                    let copy = out.clone();
+                    passage.outs.push(copy);
+                    to(passage, another);
+                }
+            }
+            Self::BackOut => {
+                if let Some(of) = out.of {
+                    passage.outs[at].port = passage.ins[of].port;
+                }
+            }
+            Self::InboundByte if inward => {
+                passage.outs[at].bytes[48] ^= 1;
+                passage.outs[at].of = None;
+            }
+            Self::OutboundByte if !inward => {
+                passage.outs[at].bytes[48] ^= 1;
+                passage.outs[at].of = None;
+            }
+            Self::Moved if inward && !begins && segment.data.is_empty() => {
+                if let Some(another) = another {
+                    to(passage, another);
+                }
+            }
+            Self::Down if inward && begins => {
+                if let Some(down) = (0..known.servers.len()).find(|n| known.judged(*n) != Judged::Up) {
+                    to(passage, down);
+                }
+            }
+            Self::Drained if inward && begins => {
+                if let Some(drained) = (0..known.servers.len()).find(|n| known.admin(*n) == Admin::Drain) {
+                    to(passage, drained);
+                }
+            }
+            Self::Forgotten if inward && out.port == known.servers[0].port => to(passage, 1),
+            _ => {}
+        }
+    }
+}

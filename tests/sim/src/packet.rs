@@ -1,0 +1,171 @@
+//! Frames as hosts and checkers see them: read by the model's parser, not by the product's.
+
+use core::net::{IpAddr, Ipv4Addr};
+use tests_model::{Mac, frames, link, network};
+
+pub use tests_model::frames::{ACK, FIN, RST, SYN};
+
+/// The broadcast address.
+pub const BROADCAST: Mac = [0xff; 6];
+
+/// ARP: who says what about whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arp {
+    /// 1 asks, 2 answers.
+    pub op: u8,
+    /// Sender.
+    pub sender: (Mac, Ipv4Addr),
+    /// Target.
+    pub target: (Mac, Ipv4Addr),
+}
+
+/// A TCP segment's head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment<'a> {
+    /// Source.
+    pub src: (Ipv4Addr, u16),
+    /// Destination.
+    pub dst: (Ipv4Addr, u16),
+    /// Flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Its data.
+    pub data: &'a [u8],
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content<'a> {
+    /// ARP.
+    Arp(Arp),
+    /// TCP.
+    Tcp(Segment<'a>),
+    /// ICMP echo: the message from its type on.
+    Icmp(Ipv4Addr, Ipv4Addr, &'a [u8]),
+    /// Any other IP packet.
+    Ip(Ipv4Addr, Ipv4Addr, u8),
+    /// Not IP, not ARP.
+    Other(u16),
+}
+
+impl Content<'_> {
+    /// Source and destination of an IP packet.
+    pub fn addresses(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        match self {
+            Self::Tcp(segment) => Some((segment.src.0, segment.dst.0)),
+            Self::Icmp(src, dst, _) | Self::Ip(src, dst, _) => Some((*src, *dst)),
+            Self::Arp(_) | Self::Other(_) => None,
+        }
+    }
+}
+
+/// A frame, read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+    /// What is in it.
+    pub content: Content<'a>,
+    /// The IP packet's bytes, padding included; empty when it is none.
+    pub packet: &'a [u8],
+}
+
+/// Reads a frame; `None` when it is none.
+pub fn read(bytes: &[u8]) -> Option<Frame<'_>> {
+    let head = link(bytes).ok()?;
+    let content = match head.ethertype {
+        0x0806 => Content::Arp(arp(head.payload)?),
+        0x0800 => ip(head.payload)?,
+        other => Content::Other(other),
+    };
+    let packet = if head.ethertype == 0x0800 { head.payload } else { &[] };
+    Some(Frame { dst: head.dst, src: head.src, content, packet })
+}
+
+/// Reads an IP packet.
+pub fn ip(packet: &[u8]) -> Option<Content<'_>> {
+    let ip = network(0x0800, packet)?;
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (ip.src, ip.dst) else { return None };
+    if !ip.flaws.is_empty() {
+        return None;
+    }
+    Some(match ip.protocol {
+        6 => Content::Tcp(tcp(src, dst, ip.payload)?),
+        1 => Content::Icmp(src, dst, ip.payload),
+        other => Content::Ip(src, dst, other),
+    })
+}
+
+fn tcp<'a>(src: Ipv4Addr, dst: Ipv4Addr, bytes: &'a [u8]) -> Option<Segment<'a>> {
+    let head: &[u8; 20] = bytes.get(..20)?.try_into().ok()?;
+    let port = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let data = bytes.get(usize::from(head[12] >> 4) * 4..)?;
+    Some(Segment {
+        src: (src, port(0)),
+        dst: (dst, port(2)),
+        flags: head[13],
+        seq: word(4),
+        ack: word(8),
+        data,
+    })
+}
+
+fn arp(payload: &[u8]) -> Option<Arp> {
+    let bytes: &[u8; 28] = payload.get(..28)?.try_into().ok()?;
+    let mac = |at: usize| core::array::from_fn(|i| bytes[at + i]);
+    let ip = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
+    Some(Arp { op: bytes[7], sender: (mac(8), ip(14)), target: (mac(18), ip(24)) })
+}
+
+/// An ARP frame.
+pub fn arp_frame(dst: Mac, arp: &Arp) -> Vec<u8> {
+    frames::ethernet(dst, arp.sender.0, None, 0x0806, &frames::arp(arp.op, arp.sender, arp.target))
+}
+
+/// An IP packet with a segment in it; `id` makes it unlike any other.
+pub fn tcp_packet(segment: &Segment<'_>, id: u16) -> Vec<u8> {
+    let payload =
+        frames::tcp(segment.src.1, segment.dst.1, segment.flags, segment.seq, segment.ack, segment.data);
+    frames::v4(segment.src.0, segment.dst.0, 6, id, 0, &payload)
+}
+
+/// A packet in a frame.
+pub fn framed(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
+    frames::ethernet(dst, src, None, 0x0800, packet)
+}
+
+/// A frame in a line, for traces.
+pub fn describe(bytes: &[u8]) -> String {
+    let Some(frame) = read(bytes) else { return format!("{} bytes, unreadable", bytes.len()) };
+    let mac = |mac: Mac| mac.map(|b| format!("{b:02x}")).join(":");
+    let what = match frame.content {
+        Content::Arp(arp) if arp.op == 1 => format!("arp {} asks for {}", arp.sender.1, arp.target.1),
+        Content::Arp(arp) => {
+            format!("arp {} is at {}, to {}", arp.sender.1, mac(arp.sender.0), arp.target.1)
+        }
+        Content::Tcp(s) => {
+            let names = [(SYN, "S"), (FIN, "F"), (RST, "R"), (ACK, ".")];
+            let flags: String = names.iter().filter(|(bit, _)| s.flags & bit != 0).map(|(_, n)| *n).collect();
+            format!(
+                "tcp {}:{} > {}:{} [{flags}] seq {} ack {} len {}",
+                s.src.0,
+                s.src.1,
+                s.dst.0,
+                s.dst.1,
+                s.seq,
+                s.ack,
+                s.data.len()
+            )
+        }
+        Content::Icmp(src, dst, message) => format!("icmp {src} > {dst} type {:?}", message.first()),
+        Content::Ip(src, dst, protocol) => format!("ip {src} > {dst} protocol {protocol}"),
+        Content::Other(kind) => format!("ethertype {kind:04x}"),
+    };
+    format!("{} > {} {what}", mac(frame.src), mac(frame.dst))
+}
