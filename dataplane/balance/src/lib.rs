@@ -10,10 +10,12 @@
 mod least_connections;
 mod maglev;
 mod round_robin;
+mod two_choices;
 
 pub use least_connections::LeastConnections;
 pub use maglev::{MAGLEV_SIZE, Maglev};
 pub use round_robin::RoundRobin;
+pub use two_choices::TwoChoices;
 
 use dataplane_flow::TargetId;
 
@@ -42,6 +44,8 @@ pub enum Chooser {
     RoundRobin(RoundRobin),
     /// Fewest open flows for its weight.
     LeastConnections(LeastConnections),
+    /// The better of two drawn from the Maglev array.
+    TwoChoices(TwoChoices),
     /// By the client's address, over the Maglev array.
     SourceAffinity,
     /// By the flow, over the Maglev array.
@@ -71,17 +75,20 @@ impl Balancer {
     }
 
     /// Chooses for a new flow. `cursor` is this worker's place in the round; `open` tells a server's
-    /// open flows in all workers; `allowed` leaves servers out (FS-4). `None`: there is none.
+    /// open flows in all workers, `time` its response time in microseconds, 0 where none is known;
+    /// `allowed` leaves servers out (FS-4, FS-34). `None`: there is none.
     pub fn choose(
         &self,
         choice: Choice,
         cursor: &mut u32,
         open: impl Fn(TargetId) -> u64,
+        time: impl Fn(TargetId) -> u64,
         allowed: impl Fn(TargetId) -> bool,
     ) -> Option<TargetId> {
         match &self.chooser {
             Chooser::RoundRobin(round) => round.choose(cursor, allowed),
             Chooser::LeastConnections(least) => least.choose(choice.by_flow, open, allowed),
+            Chooser::TwoChoices(two) => two.choose(choice.by_flow, &self.maglev, open, time, allowed),
             Chooser::SourceAffinity | Chooser::Maglev => self.by_hash(choice, 0, allowed),
         }
     }

@@ -18,6 +18,7 @@ mod engine;
 mod fragment;
 mod icmp;
 mod limit;
+mod load;
 mod member_counters;
 mod neighbour;
 mod observe;

@@ -14,7 +14,7 @@ use dataplane_wire::{AddressPair, MacAddr, Network, ethernet, icmp, icmpv6, prot
 const QUOTE: usize = 64;
 
 impl Engine {
-    /// No server takes the flow. TCP is answered by a reset, everything else by "unreachable", at most
+    /// No server takes the flow, for this reason. TCP is answered by a reset, everything else by "unreachable", at most
     /// 1,000 a second in all.
     #[cold]
     pub(crate) fn refuse(
@@ -22,10 +22,9 @@ impl Engine {
         head: &Head<'_>,
         meta: &Meta,
         cluster: &ClusterTable,
-        between: bool,
+        reason: DropReason,
         now: Instant,
     ) -> Verdict {
-        let reason = if between { DropReason::NoOtherServer } else { DropReason::NoServer };
         if !meta.layers.is_icmp_error() && self.refusals.take(now) {
             if meta.layers.protocol == protocol::TCP {
                 self.reset(head, meta, cluster.vmac());

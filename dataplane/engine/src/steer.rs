@@ -3,8 +3,9 @@
 use crate::Engine;
 use crate::classify::{Meta, Way};
 use crate::dead::Fate;
+use crate::load::Load;
 use crate::signs;
-use crate::tables::{ClusterTable, ServiceTable, address_words, prefix_mask};
+use crate::tables::{ClusterTable, ServiceTable, Tables, address_words, prefix_mask};
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
@@ -238,11 +239,21 @@ impl Engine {
             Some(target)
         } else if opens && self.shard.pressure() < GUARD_AT {
             self.bound_or_chosen(cluster, service, meta, choice, &allowed)
+        } else if opens {
+            let load = self.load(&tables);
+            service.balancer.by_hash(choice, 0, |id| allowed(id) && load.has_room(id))
         } else {
             service.balancer.by_hash(choice, 0, allowed)
         };
         let Some(target) = target else {
-            return self.refuse(head, meta, cluster, source.is_some(), now);
+            let reason = if source.is_some() {
+                DropReason::NoOtherServer
+            } else if opens && service.balancer.by_hash(choice, 0, allowed).is_some() {
+                DropReason::ConnectionLimit
+            } else {
+                DropReason::NoServer
+            };
+            return self.refuse(head, meta, cluster, reason, now);
         };
         let written = !error && self.remember(head.port, cluster, meta, target, opens, now);
         let counters = self.counters().cluster(cluster.id);
@@ -327,6 +338,11 @@ impl Engine {
         Choice { by_flow, by_client }
     }
 
+    /// Lent with the tables apart, so that what a choice changes can be borrowed beside it.
+    fn load<'a>(&'a self, tables: &'a Tables) -> Load<'a> {
+        Load { tables, shard: &self.shard, counters: &self.counters, me: self.worker }
+    }
+
     /// The client's server if it is bound to one (FS-24), else a new choice.
     fn bound_or_chosen(
         &mut self,
@@ -341,7 +357,8 @@ impl Engine {
             let slot = self.shard.find(key.hash(&self.table_key))?;
             let entry = self.shard.entry(slot);
             let holds = !self.shard.is_expired(entry, &self.tables.timeouts)
-                && self.tables.target(entry.target()).is_some_and(|t| t.takes || service.open)
+                && self.keeps_binding(service, entry.target())
+                && self.load(&self.tables).has_room(entry.target())
                 && allowed(entry.target());
             if holds {
                 self.shard.touch(slot, entry);
@@ -355,18 +372,27 @@ impl Engine {
             return bound;
         }
         let cursor = usize::from(service.cursor) & (self.cursors.len() - 1);
-        let (shard, counters, me) = (&self.shard, &self.counters, self.worker.index());
-        let open = |id: TargetId| {
-            let others = counters.iter().enumerate().filter(|(worker, _)| *worker != me);
-            others.map(|(_, c)| c.target(id).flows_open.read()).sum::<u64>() + u64::from(shard.open(id))
-        };
-        let target = service.balancer.choose(choice, &mut self.cursors[cursor], open, allowed)?;
+        let load =
+            Load { tables: &self.tables, shard: &self.shard, counters: &self.counters, me: self.worker };
+        let target = service.balancer.choose(
+            choice,
+            &mut self.cursors[cursor],
+            |id| load.open(id),
+            |id| load.time(service, id),
+            |id| allowed(id) && load.has_room(id),
+        )?;
         if let Some(key) = affinity {
             let entry = Entry::new(target, cluster.id, State::Affinity, 0, 0);
             let hash = key.hash(&self.table_key);
             self.shard.insert(hash, &key, entry, &self.tables.timeouts, false);
         }
         Some(target)
+    }
+
+    /// Whether clients stay bound to the server (FS-33): it takes new flows, or drains gently.
+    fn keeps_binding(&self, service: &ServiceTable, id: TargetId) -> bool {
+        let gentle = || self.tables.target(id).is_some_and(|t| t.gentle && t.alive);
+        service.member(id).is_some_and(|member| member.takes || gentle())
     }
 
     /// Leaves an entry for the flow, if one is due and there is room.

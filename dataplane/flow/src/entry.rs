@@ -53,7 +53,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; STATES] = [
+    pub(crate) const ALL: [Self; STATES] = [
         Self::None,
         Self::SynSent,
         Self::SynAck,

@@ -129,6 +129,8 @@ reasons! {
         IcmpRate => "icmp-rate",
         /// No server for the flow, and `fail = "closed"` (FS-10a).
         NoServer => "no-server",
+        /// Every server that could take the flow has as many as it may (FS-34).
+        ConnectionLimit => "connection-limit",
         /// The flow's server is dead; the client is answered by a reset (FS-10).
         ServerDead => "server-dead",
         /// Every server of the cluster carries the source address itself (FS-4).

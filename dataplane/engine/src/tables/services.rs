@@ -5,7 +5,7 @@ use super::{
     ClusterTable, Inputs, MemberTable, ServiceTable, TargetTable, address_words, order, prefix_mask,
 };
 use dataplane_balance::{
-    Balancer, Candidate, Chooser as Compiled, LeastConnections, Maglev, RoundRobin, name_hash,
+    Balancer, Candidate, Chooser as Compiled, LeastConnections, Maglev, RoundRobin, TwoChoices, name_hash,
 };
 use dataplane_flow::{ClusterId, TargetId, fold};
 use dataplane_message::{
@@ -209,7 +209,7 @@ fn compile(chooser: Chooser, key: [u64; 2], takers: &[Candidate]) -> Balancer {
         Chooser::LeastConnections => Compiled::LeastConnections(LeastConnections::new(takers)),
         Chooser::SourceAffinity => Compiled::SourceAffinity,
         Chooser::Maglev => Compiled::Maglev,
-        Chooser::TwoChoices => Compiled::RoundRobin(RoundRobin::new(takers, true)),
+        Chooser::TwoChoices => Compiled::TwoChoices(TwoChoices::new(takers)),
     };
     Balancer::new(compiled, Maglev::new(&keyed))
 }

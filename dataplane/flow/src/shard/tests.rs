@@ -142,3 +142,71 @@ fn a_walk_shows_every_entry_once() {
     }
     assert_eq!(seen.len(), 500);
 }
+
+#[test]
+fn fs_33_open_flows_are_counted_exactly_through_eviction_promotion_moves_and_ageing() {
+    let mut shard = Shard::new(200).unwrap();
+    let timeouts = timeouts();
+    let mut random = 1_u64;
+    let mut draw = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    for step in 0..60_000_u64 {
+        let now = Instant::from_millis(step * 20);
+        shard.set_now(now);
+        let (hash, key) = key(draw(5000) as u32);
+        let state = State::ALL[draw(15) as usize + 1];
+        let target = TargetId(draw(3) as u16);
+        match (shard.find(hash), draw(6)) {
+            (None, _) if state != State::None => {
+                let entry = Entry::new(target, ClusterId(1), state, 0, 0);
+                shard.insert(hash, &key, entry, &timeouts, draw(4) == 0);
+            }
+            (Some(slot), 0) => shard.remove(slot),
+            (Some(slot), 1) => shard.set(slot, shard.entry(slot).to(target)),
+            (Some(slot), 2) if !state.is_provisional() && state != State::None => {
+                shard.promote(slot, shard.entry(slot).in_state(state), &timeouts);
+            }
+            _ => shard.age(now, &timeouts),
+        }
+        if step % 100 == 0 {
+            let mut open = [0; 3];
+            assert_eq!(
+                shard.walk(0, usize::MAX / 2, |_, entry, _, _| {
+                    open[entry.target().index()] += u32::from(entry.state().is_open());
+                }),
+                None
+            );
+            let counted = [0, 1, 2].map(|n| shard.open(TargetId(n)));
+            assert_eq!(counted, open, "step {step}");
+        }
+    }
+    assert!(shard.evicted() > 0, "there was no pressure");
+}
+
+#[test]
+fn fs_10_the_servers_next_sequence_number_only_goes_on_and_wraps() {
+    let mut shard = Shard::new(100).unwrap();
+    let slot = put(&mut shard, 1, State::Established).unwrap();
+    assert_eq!(shard.sequence(slot), None);
+    for (next, known) in [(0_u32, 0_u32), (5, 5), (3, 5), (0x7fff_ffff, 0x7fff_ffff), (5, 0x7fff_ffff)] {
+        shard.note_sequence(slot, next);
+        assert_eq!(shard.sequence(slot), Some(known));
+    }
+    shard.note_sequence(slot, 0xffff_fff0);
+    shard.note_sequence(slot, 8);
+    shard.note_sequence(slot, 0xffff_fff8);
+    assert_eq!(shard.sequence(slot), Some(8), "RFC 1982");
+    // The words beside it are their own.
+    shard.set_now(Instant::from_secs(70_000));
+    shard.set_resets(slot, 2);
+    shard.set_stamp(slot, u32::MAX);
+    shard.set_attempts(slot, 7);
+    shard.set_via(slot, 0xffff_ffff_ffff, 31);
+    shard.set_expected_ack(slot, 9);
+    shard.note_sequence(slot, 9);
+    assert_eq!((shard.resets(slot), shard.sequence(slot)), ((2, (70_000 % 65_536) as u16), Some(9)));
+    assert_eq!((shard.stamp(slot), shard.attempts(slot), shard.expected_ack(slot)), (u32::MAX, 7, 9));
+    assert_eq!((shard.via(slot), shard.key(slot)), ((0xffff_ffff_ffff, 31), key(1).1));
+}

@@ -6,6 +6,7 @@ mod answers;
 mod conditions;
 mod dead;
 mod fragments;
+mod limits;
 mod neighbours;
 mod openers;
 mod plans;
