@@ -72,11 +72,11 @@ fn serve(
         Connections::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let workers = Workers::launch(eal, boot, seats, ports, clock)?;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
-    let (count, workers) = (boot.ports.len(), usize::from(boot.workers));
+    let (port_count, worker_count) = (boot.ports.len(), usize::from(boot.workers));
     println!(
-        "flowswitch-dp: ready, {count} port{}, {workers} worker{}",
-        plural(count),
-        plural(workers)
+        "flowswitch-dp: ready, {port_count} port{}, {worker_count} worker{}",
+        plural(port_count),
+        plural(worker_count)
     );
     while !signals.came() {
         let links = [keeper.source(), signals.as_fd()];
