@@ -218,17 +218,22 @@ pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, me
     }
     match vip.and_then(|id| tables.cluster(id)) {
         Some(cluster) => to_vip(data, tables, table_key, cluster, &ip, meta),
-        None if meta.way == Way::Outbound => {
-            if layers.flaw.is_some() || layers.part == Part::Later {
-                meta.way = Way::Bridge;
-                return;
-            }
-            let (port, vip_port) = sides(&layers, true);
-            meta.key = flow_key(meta.cluster, layers.protocol, ip.v6, ip.destination, port, vip_port);
-            meta.hash = meta.key.hash(table_key);
-        }
+        None if meta.way == Way::Outbound => outbound(table_key, &ip, meta),
         None => to_vmac_or_bridge(tables, meta),
     }
+}
+
+/// A server's packet that goes on as it is.
+#[inline(always)]
+fn outbound(table_key: &HashKey, ip: &Addresses, meta: &mut Meta) {
+    let layers = &meta.layers;
+    if layers.flaw.is_some() || layers.part == Part::Later {
+        meta.way = Way::Bridge;
+        return;
+    }
+    let (port, vip_port) = sides(layers, true);
+    meta.key = flow_key(meta.cluster, layers.protocol, ip.v6, ip.destination, port, vip_port);
+    meta.hash = meta.key.hash(table_key);
 }
 
 /// (client's port, VIP's port) of a packet.
@@ -259,7 +264,9 @@ fn to_vip(
                 meta.way = Way::Drop(DropReason::VmacNotVip);
                 return;
             }
-            // Bridged: some other station's MAC, whoever uses the VIP behind it.
+            // Bridged: some other station's MAC, whoever uses the VIP behind it. A server may send it to its
+            // router.
+            _ if meta.way == Way::Outbound => return outbound(table_key, ip, meta),
             _ => return,
         }
     }

@@ -5,7 +5,7 @@
 use crate::classify::{Meta, Way, addresses};
 use crate::tables::{Hop, HopWay};
 use crate::{Engine, Tables};
-use dataplane_flow::{Instant, ROUTERS_MAX, RouterId, State};
+use dataplane_flow::{Instant, ROUTERS_MAX, RouterId, State, TargetId};
 use dataplane_message::{PROBE_PORT_FIRST, PortRole, Redirect};
 use dataplane_port::{DropReason, Head, PortId, Verdict};
 use dataplane_wire::{MacAddr, Network, Part, icmp, icmpv6, protocol};
@@ -119,7 +119,7 @@ impl Engine {
     #[cold]
     pub(crate) fn forward_stray(&mut self, head: &mut Head<'_>, meta: &Meta) -> Verdict {
         let v6 = meta.layers.network == Network::V6;
-        let stray = self.tables.pools.stray(meta.vlan, v6).filter(|_| meta.way == Way::Outbound);
+        let stray = self.tables.pools.stray(meta.vlan, v6).filter(|_| meta.sender != TargetId::NONE);
         let stray = stray.map(|r| (r.hops[usize::from(v6)].router, r.mac, r.port));
         let Some((router, mac, port)) = stray.filter(|(.., port)| *port != head.port) else {
             return Verdict::Drop(DropReason::VmacNotVip);

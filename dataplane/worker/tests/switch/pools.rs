@@ -328,6 +328,11 @@ fn fs13_a_gateway_that_is_a_router_itself_answers_itself_until_it_is_gone() {
     conditions(&mut rig, Conditions { routers: vec![back], ..Conditions::default() });
     let out = rig.send(S[0], &frame);
     assert_eq!((ports(&out), &out[0].1[..6], &out[0].1[6..]), (vec![R2], &ROUTER_2.0[..], &frame[6..]));
+    let mut fragment = ipv4((server_mac(0), VIP), (VMAC, CLIENT), 17, &[0; 64]);
+    fragment[20..22].copy_from_slice(&[0x20, 8]);
+    fix_ipv4(&mut fragment);
+    assert_eq!(ports(&rig.send(S[0], &fragment)), [R2], "fragments too");
+    rig.dropped(S[0], &udp((MacAddr([2, 7, 7, 7, 7, 7]), CLIENT, 9), (VMAC, CLIENT, 9), b""), "vmac-not-vip");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use crate::neighbours::{ROUTER6, VIP6, arp, server};
 use crate::pools::*;
 use crate::rig::*;
-use dataplane_flow::RouterId;
-use dataplane_message::{Conditions, Redirect, RouterCondition, Spread};
+use dataplane_flow::{RouterId, TargetId};
+use dataplane_message::{Chooser, Conditions, Redirect, RouterCondition, Spread};
 use dataplane_port::PortId;
 use dataplane_wire::MacAddr;
 use dataplane_wire::arp::Operation;
@@ -203,3 +203,26 @@ fn fs13_a_router_whose_mac_control_has_seen_is_redirected_like_a_configured_one(
     conditions(&mut rig, Conditions { routers, ..Conditions::default() });
     assert_eq!(goes(&mut rig, S[0], &outbound(0, 4000, ACK).frame()), (R2, ROUTER_2));
 }
+
+#[test]
+fn fs4_a_server_may_send_to_another_vip_through_its_router() {
+    let mut plan = default_routers();
+    plan.clusters[0].servers = vec![TargetId(0)];
+    plan.clusters[0].services[0].members = vec![member(0, 1)];
+    plan.clusters.push(cluster(2, "b", VIP_B.into(), VMAC_B_4, &[member(1, 1)], Chooser::Maglev));
+    let mut rig = Rig::new(plan);
+    let frame =
+        Tcp { dst: (ROUTER, VIP_B, 80), src: (server_mac(0), VIP, 7000), ..outbound(0, 80, SYN) }.frame();
+    // Another packet of the burst has left its key in the same place.
+    for other in [outbound(0, 4000, SYN | ACK).frame(), outbound(0, 4001, SYN | ACK).frame()] {
+        rig.send(S[0], &other);
+        assert_eq!(goes(&mut rig, S[0], &frame), (R1, ROUTER));
+    }
+    let flows: Vec<_> = rig.flows().iter().map(|f| (f.client, f.client_port, f.vip_port)).collect();
+    assert!(flows.contains(&(VIP_B.into(), 80, 7000)), "{flows:?}");
+    assert_eq!(flows.len(), 3);
+    down(&mut rig, &[0]);
+    assert_eq!(goes(&mut rig, S[0], &frame), (R2, ROUTER_2));
+}
+
+const VMAC_B_4: MacAddr = MacAddr([2, 0, 0x5e, 0, 0, 3]);
