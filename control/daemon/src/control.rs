@@ -358,11 +358,11 @@ impl<'a> Control<'a> {
     }
 
     fn settled(&mut self, epoch: u64, before: &Plan, steps: &[dataplane_message::Step]) {
-        let changes = steps::described(before, steps);
+        let mut changes = steps::described(before, steps);
+        changes.extend(self.care_for_plan(self.now()));
         for change in &changes {
             tracing::debug!("plan {epoch}: {change}");
         }
-        self.care_for_plan(self.now());
         let config = self.conversation.wanted();
         if Arc::ptr_eq(config, &self.loaded.config) {
             self.plan_note = None;
@@ -419,8 +419,7 @@ impl<'a> Control<'a> {
 
     /// What has been decided, as it stands now.
     fn known(&self) -> Known {
-        let settings = self.conversation.wanted().settings(&self.plan());
-        Known::of(&self.keeping.care, &settings, self.now(), unix_ms())
+        Known::of(&self.keeping.care, &self.keeping.settings, self.now(), unix_ms())
     }
 
     /// What the operator wants at run time (FS-15, FS-33). A data path that is away is told when it is back.

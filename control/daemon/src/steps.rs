@@ -1,5 +1,6 @@
 //! What a change of the plan means, in words.
 
+use control_health::Settings;
 use dataplane_message::{Plan, Step};
 
 /// A line for each step from the plan `before`.
@@ -34,10 +35,68 @@ fn line(before: &Plan, step: &Step) -> String {
     }
 }
 
+/// A line for everything that is watched otherwise than before. What is new has a line as a part of the plan.
+pub(crate) fn watched(before: &Settings, now: &Settings, plan: &Plan) -> Vec<String> {
+    let cluster = |id| plan.clusters.iter().find(|of| of.id == id).map(|of| of.name.as_str());
+    let server = |id| plan.targets.iter().find(|of| of.id == id).map(|of| of.name.as_str());
+    let router = |id| plan.routers.iter().find(|of| of.id == id).map(|of| of.name.as_str());
+    let pool = |id| plan.pools.iter().find(|of| of.id == id).map(|of| of.name.as_str());
+    let line = |kind: &str, name: Option<&str>, what: &str| {
+        format!("{kind}.{}: {what} changed", name.unwrap_or("?"))
+    };
+    let clusters = changed(&before.clusters, &now.clusters, |care| care.id);
+    let servers = changed(&before.servers, &now.servers, |care| care.id);
+    let routers = changed(&before.routers, &now.routers, |care| care.id);
+    let pools = changed(&before.pools, &now.pools, |care| care.id);
+    clusters
+        .map(|id| line("clusters", cluster(id), "checks, times or quorum"))
+        .chain(servers.map(|id| line("servers", server(id), "default router")))
+        .chain(routers.map(|id| line("routers", router(id), "check")))
+        .chain(pools.map(|id| line("pools", pool(id), "balance")))
+        .collect()
+}
+
+/// The numbers of those that are in both and differ.
+fn changed<'a, T: PartialEq, Id: PartialEq + 'a>(
+    before: &'a [T],
+    now: &'a [T],
+    id: fn(&T) -> Id,
+) -> impl Iterator<Item = Id> + 'a {
+    now.iter().filter(move |new| before.iter().any(|old| id(old) == id(new) && old != *new)).map(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use control_config::Config;
+
+    #[test]
+    fn what_is_watched_otherwise_has_a_line_though_the_plan_is_the_same() {
+        let file = |check: &str, quorum: u16, balance: &str| {
+            let text = format!(
+                "[ports.up]\nvdev = \"net_null1\"\n[ports.s1]\nvdev = \"net_null0\"\nrole = \"server\"\n\
+                 [servers.a]\nport = \"s1\"\n[routers.r]\nport = \"up\"\naddress = \"10.9.0.1\"\ncheck = {check}\n\
+                 [pools.p]\naddress = \"10.9.0.1\"\nrouters = [\"r\"]\nbalance = \"{balance}\"\n\
+                 [clusters.web]\nvip = \"10.9.0.100\"\nservers = [\"a\"]\nquorum = {quorum}\n"
+            );
+            let config = Config::parse(&text).expect("the file is good");
+            let plan = config.plan(None);
+            (config.settings(&plan), plan)
+        };
+        let (before, plan) = file("{ fall = 3 }", 0, "load");
+        let (after, same) = file("false", 1, "round-robin");
+        assert_eq!(plan, same);
+        assert_eq!(
+            watched(&before, &after, &plan),
+            [
+                "clusters.web: checks, times or quorum changed",
+                "routers.r: check changed",
+                "pools.p: balance changed"
+            ]
+        );
+        assert!(watched(&before, &before, &plan).is_empty());
+        assert!(watched(&Settings::default(), &after, &plan).is_empty());
+    }
 
     #[test]
     fn each_step_has_a_line() {

@@ -3,7 +3,8 @@
 
 use super::Control;
 use crate::state::StateFile;
-use control_health::{Care, CareEvent};
+use crate::steps;
+use control_health::{Care, CareEvent, Settings};
 use dataplane_flow::Instant;
 use dataplane_message::Health;
 use std::path::Path;
@@ -12,6 +13,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub(super) struct Keeping {
     pub(super) care: Care,
+    /// What it goes by, once there is a plan.
+    pub(super) settings: Settings,
     file: StateFile,
 }
 
@@ -21,7 +24,7 @@ impl Keeping {
         let (file, saved) = StateFile::open(state_dir);
         let mut care = Care::new(u64::from_le_bytes(ffi_linux::random()));
         care.restore(saved);
-        Self { care, file }
+        Self { care, settings: Settings::default(), file }
     }
 
     /// When something is due.
@@ -31,11 +34,14 @@ impl Keeping {
 }
 
 impl Control<'_> {
-    /// The plan in force, or what it is to be watched by, has changed.
-    pub(super) fn care_for_plan(&mut self, now: Instant) {
-        let Some(in_force) = self.conversation.in_force() else { return };
+    /// The plan in force, or what it is to be watched by, has changed; the latter a line each.
+    pub(super) fn care_for_plan(&mut self, now: Instant) -> Vec<String> {
+        let Some(in_force) = self.conversation.in_force() else { return Vec::new() };
         let settings = self.conversation.wanted().settings(&in_force.plan);
         self.keeping.care.handle_plan(&in_force.plan, &settings, now);
+        let changes = steps::watched(&self.keeping.settings, &settings, &in_force.plan);
+        self.keeping.settings = settings;
+        changes
     }
 
     /// Passes on what has been decided; whether there was anything.

@@ -73,7 +73,8 @@ impl FakeDataPath {
 }
 
 impl Peer {
-    /// The next message; `None` when the control core has closed the connection.
+    /// The next message but those of health, which come at any time; `None` when the control core has closed
+    /// the connection.
     pub(crate) fn receive(&mut self) -> Option<ToDataPath> {
         self.receive_for(PATIENCE)
     }
@@ -86,8 +87,9 @@ impl Peer {
                 Ok(0) => return None,
                 Ok(length) => {
                     let message = self.assembler.push(&self.part[..length]).expect("control sends messages");
-                    if message.is_some() {
-                        return message;
+                    match message {
+                        None | Some(ToDataPath::Inject { .. } | ToDataPath::Conditions(_)) => {}
+                        message => return message,
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
