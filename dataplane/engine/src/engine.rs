@@ -281,7 +281,8 @@ impl Engine {
         WorkerId((((hash >> 48) * u64::from(self.workers)) >> 16) as u8)
     }
 
-    /// What is due without a frame: ageing, fragments that waited too long, announcements. Once per
+    /// What is due without a frame: ageing, resets for clients of dead servers, fragments that waited too
+    /// long, announcements. Once per
     /// turn of the worker's loop, empty turns included; at least every 10 ms.
     pub fn tick(&mut self, now: Instant) {
         self.shard.set_now(now);

@@ -120,17 +120,17 @@ impl Engine {
             && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
         if !quiet {
             let change = if tcp {
-                let change = tcp::from_server(entry, meta.layers.flags, carries_data(head.data, meta));
-                if let Some(sign) = signs::from_server(entry, meta.layers.flags, change) {
-                    self.sign(meta, Some(slot), entry, sign, now);
-                }
-                change
+                tcp::from_server(entry, meta.layers.flags, carries_data(head.data, meta))
             } else if entry.flags() & Entry::FROM_SERVER == 0 {
                 answered(entry)
             } else {
                 Change::None
             };
-            match self.change_outbound(head, meta, slot, change) {
+            let at = self.change_outbound(head, meta, slot, change);
+            if tcp && let Some(sign) = signs::from_server(entry, meta.layers.flags, change) {
+                self.sign(meta, at, entry, sign, now);
+            }
+            match at {
                 Some(at) => slot = at,
                 None => return None,
             }

@@ -83,9 +83,13 @@ impl Engine {
         self.counters().member(service.member(target)?.counter)
     }
 
-    /// Counts a sign of the flow at `slot`, which `entry` was of before.
+    /// Counts a sign of the flow that is at `slot` now, and was `entry` before.
     #[cold]
     pub(crate) fn sign(&mut self, meta: &Meta, slot: Option<Slot>, entry: Entry, sign: Sign, now: Instant) {
+        // Where the main part is full a handshake stays unfinished, and would be counted again.
+        if sign == Sign::Completed && slot.is_some_and(|slot| self.shard.is_provisional(slot)) {
+            return;
+        }
         let stamp = slot.map(|slot| self.shard.stamp(slot));
         let Some(member) = self.member(meta.cluster, &meta.key, entry.target()) else { return };
         match sign {

@@ -143,12 +143,13 @@ impl Engine {
             _ if entry.flags() & Entry::FROM_SERVER != 0 => answered(entry),
             _ => Change::None,
         };
+        let at = self.change(slot, change);
         if meta.layers.protocol == protocol::TCP
             && let Some(sign) = signs::from_client(entry, meta.layers.flags, change)
         {
-            self.sign(meta, Some(slot), entry, sign, now);
+            self.sign(meta, at, entry, sign, now);
         }
-        (change, self.change(slot, change))
+        (change, at)
     }
 
     /// Carries a change out; where the entry is now.

@@ -48,7 +48,7 @@ pub struct MemberSigns {
     pub completed: u64,
     /// ... that the server refused by a reset.
     pub refused: u64,
-    /// SYNs that were repeated.
+    /// SYNs that were repeated before the server answered.
     pub repeated: u64,
     /// Handshakes that the client completed though no SYN+ACK passed here: another return path.
     pub bypassed: u64,

@@ -198,6 +198,7 @@ impl Publisher {
             Ok(()) => {
                 self.plan = plan;
                 self.members.follow(&self.plan, &self.counters);
+                self.told.follow(&self.plan);
                 self.epoch = epoch;
                 self.unacknowledged = Some((epoch, None));
                 let targets = &self.plan.targets;

@@ -4,9 +4,10 @@
 mod common;
 
 use common::{CLIENT, Switch, VIP, addr, table};
-use dataplane_flow::{PoolId, RouterId};
+use dataplane_flow::{PoolId, RouterId, TargetId};
 use dataplane_message::{
-    Chooser, Conditions, PoolPlan, Redirect, RouterCondition, RouterPlan, Spread, Step, ToDataPath,
+    Chooser, Conditions, Health, PoolPlan, Redirect, RouterCondition, RouterPlan, Spread, Step,
+    TargetCondition, ToDataPath,
 };
 use dataplane_port::memory::MemoryPorts;
 use dataplane_port::{PortId, VlanId, WorkerId};
@@ -151,8 +152,15 @@ fn with_pool(switch: &mut Switch, spread: Spread, redirect: Redirect) {
     };
     let steps = vec![Step::SetRouters(routers), Step::SetPools(vec![pool])];
     switch.publisher.handle_message(ToDataPath::Apply { epoch: 2, steps }, switch.now);
+    decide(switch, true, Health::Up);
+}
+
+/// The first router is down where there is a pool, and the first server is in this health.
+fn decide(switch: &mut Switch, pool: bool, health: Health) {
     let down = RouterCondition { id: RouterId(0), up: false, mac: None };
-    let conditions = Conditions { routers: vec![down], ..Conditions::default() };
+    let server = TargetCondition { id: TargetId(0), health, admin: None, gentle: false };
+    let routers = if pool { vec![down] } else { Vec::new() };
+    let conditions = Conditions { routers, targets: vec![server], ..Conditions::default() };
     switch.publisher.handle_message(ToDataPath::Conditions(Box::new(conditions)), switch.now);
     switch.pass(20);
 }
@@ -189,6 +197,7 @@ fn a_million_packets_without_an_allocation() {
         (1, Chooser::Maglev, None),
         (1, Chooser::LeastConnections, Some(by_server)),
         (2, Chooser::WeightedRoundRobin, Some(by_flow)),
+        (2, Chooser::TwoChoices, None),
     ] {
         let frames = if pool.is_some() { of_routers(day()) } else { day() };
         let mut switch = Switch::start(&table(), workers, chooser);
@@ -200,7 +209,13 @@ fn a_million_packets_without_an_allocation() {
         run(&mut switch, &frames, 100_000, true);
         CALLS.store(0, Ordering::Relaxed);
         ON.store(true, Ordering::Relaxed);
-        let sent = run(&mut switch, &frames, PACKETS, true);
+        let mut sent = 0;
+        for health in [Health::Up, Health::Dead, Health::Up, Health::Dead] {
+            ON.store(false, Ordering::Relaxed);
+            decide(&mut switch, pool.is_some(), health);
+            ON.store(true, Ordering::Relaxed);
+            sent += run(&mut switch, &frames, PACKETS / 4, true);
+        }
         ON.store(false, Ordering::Relaxed);
         let calls = CALLS.load(Ordering::Relaxed);
         println!("{workers} workers, {chooser:?}: {PACKETS} in, {sent} out, {calls} allocations");
@@ -210,6 +225,8 @@ fn a_million_packets_without_an_allocation() {
             |w: &Worker<MemoryPorts>| w.engine().counters().router(RouterId(0)).redirected.read();
         let redirected: u64 = switch.workers.iter().map(redirected).sum();
         assert_eq!((redirected > 10_000, switch.totals().punted > 1000), (pool.is_some(), pool.is_some()));
+        let resets = |w: &Worker<MemoryPorts>| w.engine().counters().target(TargetId(0)).resets.read();
+        assert!(switch.workers.iter().map(resets).sum::<u64>() > 1000, "FS-10: clients of a dead server");
         switch.pass(20);
         assert_eq!(switch.wire.buffers_in_use(), 0);
     }

@@ -2,7 +2,7 @@
 
 use super::Publisher;
 use dataplane_flow::{ClusterId, Instant, TargetId};
-use dataplane_message::{MemberReport, MemberSigns, Signs, TargetSigns, ToControl};
+use dataplane_message::{MemberReport, MemberSigns, Plan, Signs, TargetSigns, ToControl};
 use dataplane_port::PortSet;
 use std::collections::HashMap;
 
@@ -17,6 +17,18 @@ pub(super) struct Told {
     up: PortSet,
     targets: HashMap<TargetId, TargetSigns>,
     members: HashMap<(ClusterId, u16, TargetId), MemberSigns>,
+}
+
+impl Told {
+    /// Forgets rows that are no longer in the plan.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        self.targets.retain(|id, _| plan.targets.iter().any(|t| t.id == *id));
+        self.members.retain(|(cluster, service, target), _| {
+            let cluster = plan.clusters.iter().find(|c| c.id == *cluster);
+            let service = cluster.and_then(|c| c.services.get(usize::from(*service)));
+            service.is_some_and(|s| s.members.iter().any(|m| m.target == *target))
+        });
+    }
 }
 
 impl Publisher {
