@@ -270,6 +270,8 @@ impl<'a> Control<'a> {
                     CloseReason::Silent => tracing::warn!("the data path does not answer; connecting anew"),
                 }
                 self.link = None;
+                let now = self.now();
+                self.keeping.care.handle_lost(now);
                 self.nobody_answers();
             }
             Event::Settled { epoch, before, steps } => self.settled(epoch, &before, &steps),
@@ -343,6 +345,7 @@ impl<'a> Control<'a> {
         let now = self.now();
         self.unreachable_since = Some(now);
         self.conversation.handle_disconnected(now);
+        self.keeping.care.handle_lost(now);
         self.nobody_answers();
     }
 
