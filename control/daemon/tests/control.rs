@@ -7,11 +7,11 @@ mod fake;
 use control_daemon::control::{ControlError, ControlOptions, control};
 use control_daemon::orders::{Commander, Order, wired};
 use control_show::{
-    Accepted, Answer, AskError, FLOWS_MAX, FlowQuery, Order as Wish, REQUEST_MAX, Refusal, RefusalKind,
-    Reloaded, Request, SOCKET, ServerState, Shown, View, What, ask,
+    Accepted, Answer, AskError, FLOWS_MAX, FlowQuery, HealthQuery, Order as Wish, REQUEST_MAX, Refusal,
+    RefusalKind, Reloaded, Request, SOCKET, ServerState, Shown, View, What, ask,
 };
 use dataplane_flow::{ClusterId, TargetId};
-use dataplane_message::{FlowFilter, FlowRow, Plan, Step, ToControl, ToDataPath, VERSION};
+use dataplane_message::{Admin, Conditions, FlowFilter, FlowRow, Plan, Step, ToControl, ToDataPath, VERSION};
 use dataplane_wire::MacAddr;
 use fake::{FakeDataPath, report, snapshot};
 use std::fs;
@@ -425,10 +425,35 @@ fn fs33_an_order_is_carried_out_or_refused_by_name() {
     let drain = |server: &str| {
         Request::Order(Wish::Drain { server: server.into(), deadline_ms: None, gentle: false })
     };
-    let (_peer, _) = data_path.settle();
-    assert_eq!(lab.show(What::Version).data_path.plan, 1);
+    let (mut peer, plan) = data_path.settle();
+    peer.send(&ToControl::Report(Box::new(report(&plan, 5))));
+    while lab.show(What::Version).data_path.uptime_ms != Some(1000) {}
     let Answer::Ordered(ordered) = lab.ask(&drain("web-2")) else { panic!("ordered") };
     assert_eq!(ordered.text, "server web-2 takes no new flows; those it has finish");
+    let web_2 = plan.targets.iter().find(|target| target.name == "web-2").unwrap().id;
+    let will = |wanted: Option<Admin>| {
+        move |conditions: &Conditions| {
+            conditions.targets.iter().find(|target| target.id == web_2).and_then(|target| target.admin)
+                == wanted
+        }
+    };
+    peer.conditions(will(Some(Admin::Drain)));
+    let health = || {
+        let query = HealthQuery { server: Some("web-2".into()) };
+        match lab.show(What::Health(query)).view {
+            View::Health(rows) => rows[0].clone(),
+            other => panic!("asked for health, got {other:?}"),
+        }
+    };
+    let row = health();
+    assert_eq!((row.state, row.drain.is_some()), (ServerState::Draining, true));
+    let enable = Request::Order(Wish::Enable { server: "web-2".into() });
+    let Answer::Ordered(ordered) = lab.ask(&enable) else { panic!("ordered") };
+    assert_eq!(ordered.text, "server web-2 is in service");
+    peer.conditions(|conditions| !will(Some(Admin::Drain))(conditions));
+    assert!(health().drain.is_none());
+    let switchover = Wish::Switchover { cluster: "web".into(), to: None, reset: false };
+    assert_eq!(refused(lab.ask(&Request::Order(switchover))).kind, RefusalKind::OrderRefused);
     let refusal = refused(lab.ask(&drain("web-9")));
     assert_eq!(refusal.kind, RefusalKind::UnknownName);
     assert_eq!(refusal.message, "there is no server web-9; `flowctl show servers` lists them");

@@ -3,8 +3,8 @@
 #![allow(dead_code)] // each test uses the part it needs
 
 use dataplane_message::{
-    Assembler, PART_MAX, Plan, Report, Step, TargetCounts, TargetReport, ToControl, ToDataPath, VERSION,
-    parts,
+    Assembler, Conditions, PART_MAX, Plan, Report, Step, TargetCounts, TargetReport, ToControl, ToDataPath,
+    VERSION, parts,
 };
 use ffi_linux::{SeqPacketListener, SeqPacketStream, wait_readable};
 use std::io;
@@ -79,17 +79,37 @@ impl Peer {
         self.receive_for(PATIENCE)
     }
 
+    /// The conditions that control sends next which fit; other messages of health before them are passed over.
+    pub(crate) fn conditions(&mut self, fit: impl Fn(&Conditions) -> bool) -> Conditions {
+        loop {
+            match self.any(PATIENCE) {
+                Some(ToDataPath::Conditions(conditions)) if fit(&conditions) => return *conditions,
+                Some(ToDataPath::Inject { .. } | ToDataPath::Conditions(_)) => {}
+                other => panic!("not of health: {other:?}"),
+            }
+        }
+    }
+
     /// The next message, waiting so long for it.
     pub(crate) fn receive_for(&mut self, patience: Duration) -> Option<ToDataPath> {
+        loop {
+            match self.any(patience) {
+                Some(ToDataPath::Inject { .. } | ToDataPath::Conditions(_)) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// The next message of any kind.
+    fn any(&mut self, patience: Duration) -> Option<ToDataPath> {
         let begin = Instant::now();
         loop {
             match self.stream.recv(&mut self.part) {
                 Ok(0) => return None,
                 Ok(length) => {
                     let message = self.assembler.push(&self.part[..length]).expect("control sends messages");
-                    match message {
-                        None | Some(ToDataPath::Inject { .. } | ToDataPath::Conditions(_)) => {}
-                        message => return message,
+                    if message.is_some() {
+                        return message;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
