@@ -358,7 +358,7 @@ impl Engine {
             let slot = self.shard.find(key.hash(&self.table_key))?;
             let entry = self.shard.entry(slot);
             let holds = !self.shard.is_expired(entry, &self.tables.timeouts)
-                && self.keeps_binding(service, entry.target())
+                && service.member(entry.target()).is_some_and(|member| member.binds)
                 && self.load(&self.tables).has_room(entry.target())
                 && allowed(entry.target());
             if holds {
@@ -388,12 +388,6 @@ impl Engine {
             self.shard.insert(hash, &key, entry, &self.tables.timeouts, false);
         }
         Some(target)
-    }
-
-    /// Whether clients stay bound to the server (FS-33): it takes new flows, or drains gently.
-    fn keeps_binding(&self, service: &ServiceTable, id: TargetId) -> bool {
-        let gentle = || self.tables.target(id).is_some_and(|t| t.gentle && t.alive);
-        service.member(id).is_some_and(|member| member.takes || gentle())
     }
 
     /// Leaves an entry for the flow, if one is due and there is room.

@@ -135,7 +135,7 @@ pub struct TargetTable {
     /// Its link is down, or control has found it dead, and nobody has taken it out of service: its flows
     /// are reset, moved or kept (FS-10).
     pub dead: bool,
-    /// It drains and keeps its clients' bindings meanwhile (FS-33).
+    /// It is up, drains, and keeps its clients' bindings meanwhile (FS-33).
     pub gentle: bool,
     /// The most flows it may have open; 0: no limit (FS-34).
     pub connections_max: u32,
@@ -246,9 +246,17 @@ pub struct MemberTable {
     pub counter: u16,
     /// It takes new flows of this service.
     pub takes: bool,
+    /// Clients that are bound to it stay so (FS-24): it takes new flows, or drains gently (FS-33).
+    pub binds: bool,
 }
 
 impl ServiceTable {
+    fn bind(&mut self, target: TargetId) {
+        if let Ok(place) = self.members.binary_search_by_key(&target, |m| m.target) {
+            self.members[place].binds = true;
+        }
+    }
+
     /// A member. At most 12 steps.
     pub fn member(&self, target: TargetId) -> Option<&MemberTable> {
         self.members.binary_search_by_key(&target, |m| m.target).ok().map(|place| &self.members[place])

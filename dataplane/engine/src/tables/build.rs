@@ -194,7 +194,10 @@ fn targets(inputs: &Inputs<'_>, known: &Known<'_>) -> Box<[TargetTable]> {
             alive,
             takes: alive && admin == Admin::Enabled && health == Health::Up,
             dead,
-            gentle: admin == Admin::Drain && condition.is_some_and(|c| c.gentle),
+            gentle: alive
+                && admin == Admin::Drain
+                && health == Health::Up
+                && condition.is_some_and(|c| c.gentle),
             connections_max: target.connections_max,
             clusters: plan.clusters.iter().filter(|c| c.servers.contains(&target.id)).map(|c| c.id).collect(),
         };

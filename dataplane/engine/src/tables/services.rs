@@ -65,7 +65,13 @@ pub(super) fn build_cluster(
             let members = current(known, plan.id, place as u16, service);
             let (takers, open) = takers(inputs, plan, &members, targets, order.as_deref());
             let counter = |target| (inputs.members)(plan.id, place as u16, target);
-            build_service(inputs.plan.choice_key, service, takers, open, before, *cursor, counter)
+            let mut table =
+                build_service(inputs.plan.choice_key, service, takers, open, before, *cursor, counter);
+            let gentle = |id: TargetId| targets.get(id.index()).is_some_and(|t| t.gentle);
+            for member in members.iter().filter(|m| m.open && gentle(m.candidate.target)) {
+                table.bind(member.candidate.target);
+            }
+            table
         })
         .collect();
     let some_up = plan.servers.iter().any(|id| targets.get(id.index()).is_some_and(|t| t.alive));
@@ -166,12 +172,12 @@ fn build_service(
     let mut members: Box<[MemberTable]> = plan
         .members
         .iter()
-        .map(|m| MemberTable { target: m.target, counter: counter(m.target), takes: false })
+        .map(|m| MemberTable { target: m.target, counter: counter(m.target), takes: false, binds: false })
         .collect();
     members.sort_by_key(|m| m.target);
     for taker in &takers {
         if let Ok(place) = members.binary_search_by_key(&taker.target, |m| m.target) {
-            members[place].takes = true;
+            (members[place].takes, members[place].binds) = (true, true);
         }
     }
     let (balancer, compiled) = match before {

@@ -96,6 +96,16 @@ fn fs_33_a_gentle_drain_keeps_bindings_until_they_are_idle() {
     for other in 10..30 {
         assert_ne!(establish(&mut rig, other, 2000), Some(0));
     }
+    // Its health counts all the same.
+    let mut failing = drain(0, true);
+    failing.targets[0].health = dataplane_message::Health::Down;
+    decide(&mut rig, failing);
+    let elsewhere = establish(&mut rig, n, 2003);
+    assert_ne!(elsewhere, Some(0));
+    decide(&mut rig, Conditions::default());
+    assert_eq!(establish(&mut rig, n, 2004), elsewhere, "bound anew");
+    let n = (40..50).find(|n| establish(&mut rig, *n, 2000) == Some(0)).unwrap();
+    decide(&mut rig, drain(0, true));
     rig.now = Instant(rig.now.0 + 62_000_000_000);
     rig.turn();
     assert_ne!(establish(&mut rig, n, 2002), Some(0));
