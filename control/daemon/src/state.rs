@@ -68,8 +68,12 @@ impl StateFile {
         if self.free_at > now {
             return;
         }
-        let Some(saved) = self.wanted.take() else { return };
         self.free_at = now.plus_millis(PAUSE_MS);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(saved) = self.wanted.take() else { return };
         let text = serde_json::to_vec_pretty(&saved).expect("names and numbers are JSON");
         match replace(&self.path, &text) {
             Ok(()) => {
@@ -87,6 +91,13 @@ impl StateFile {
                 self.wanted = Some(saved);
             }
         }
+    }
+}
+
+impl Drop for StateFile {
+    /// What was decided in the last second before the end is not lost either.
+    fn drop(&mut self) {
+        self.write();
     }
 }
 
@@ -122,6 +133,17 @@ mod tests {
         file.handle_deadline(due);
         assert_eq!(StateFile::open(&folder).1, roles("c"));
         assert_eq!(file.next_deadline(), None);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn fs14_what_waits_for_its_turn_is_written_at_the_end() {
+        let folder = folder("end");
+        let (mut file, _) = StateFile::open(&folder);
+        file.put(roles("a"), Instant::from_secs(5));
+        file.put(roles("b"), Instant::from_millis(5_300));
+        drop(file);
+        assert_eq!(StateFile::open(&folder).1, roles("b"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
