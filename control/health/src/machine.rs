@@ -51,6 +51,8 @@ pub(crate) struct Core {
     settings: Settings,
     has_plan: bool,
     boot_id: Option<u64>,
+    /// A data path that has just started may not have attached its ports yet.
+    links_from: Instant,
     heard: Option<Instant>,
     up: Option<PortSet>,
     adopted: Option<Conditions>,
@@ -115,7 +117,6 @@ struct Member {
     out: Option<Out>,
     relapses: u32,
     came_back: Option<Instant>,
-    response_us: f64,
     report: MemberReport,
     histogram: Histogram,
 }
@@ -269,7 +270,6 @@ impl Core {
             let refusals = usize::from(row.service) < last || last == 0;
             let Some(member) = self.members.get_mut(&key) else { continue };
             let delta = member.passive.handle(row, refusals, now);
-            member.response_us = f64::from(row.response_us);
             if member.passive.deadline().is_some() {
                 self.suspects.insert(key);
             }

@@ -25,6 +25,10 @@ pub(super) const HOLD_MS: u64 = 1500;
 /// The same after a link's fall, which is seen exactly.
 pub(super) const HOLD_LINK_MS: u64 = 1000;
 
+/// How long a data path that has just started is given to attach its ports: it knows itself which links are
+/// down.
+const LINKS_MS: u64 = 1000;
+
 impl Core {
     pub(crate) fn restore(&mut self, saved: Saved) {
         self.saved = saved;
@@ -37,6 +41,8 @@ impl Core {
         self.plan.clusters.sort_by_key(|c| c.id);
         self.settings = settings.clone();
         self.has_plan = true;
+        // A data path that has just taken its first plan may have forgotten what it was told before.
+        self.told = None;
         self.plan_servers(now);
         self.plan_members(is_first, now);
         self.plan_routers(now);
@@ -87,6 +93,9 @@ impl Core {
             for member in self.members.values_mut() {
                 member.passive.forget();
             }
+            if !running {
+                self.links_from = now.plus_millis(LINKS_MS);
+            }
         }
         self.boot_id = Some(boot_id);
         if is_first && running {
@@ -105,7 +114,8 @@ impl Core {
     }
 
     pub(super) fn handle_links(&mut self, up: PortSet, now: Instant) {
-        if self.up == Some(up) {
+        if self.up == Some(up) || now < self.links_from && self.plan.ports.iter().any(|p| !up.contains(p.id))
+        {
             return;
         }
         let before = self.up.replace(up);
@@ -224,7 +234,6 @@ impl Core {
                         out: None,
                         relapses: 0,
                         came_back: (!is_first && slow > 0).then_some(now),
-                        response_us: 0.0,
                         report: Default::default(),
                         histogram: Default::default(),
                     });

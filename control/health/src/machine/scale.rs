@@ -1,9 +1,9 @@
 //! Weights as they are told (FS-9, FS-33).
 
 use super::{Core, Member};
-use crate::weights::{Measured, ramp};
+use crate::weights::{Measured, ramp, typical_us};
 use dataplane_flow::{ClusterId, Instant, TargetId};
-use dataplane_message::{Chooser, Histogram};
+use dataplane_message::Chooser;
 
 /// The largest weight.
 const WEIGHT_MAX: f64 = 1000.0;
@@ -83,15 +83,16 @@ impl Core {
                     let Some(member) = self.members.get_mut(&(plan.id, place as u16, planned.target)) else {
                         continue;
                     };
-                    let fresh = mean_us(&member.report.response, &member.histogram);
+                    let fresh = typical_us(&member.report.response, &member.histogram);
+                    let count = |h: &dataplane_message::Histogram| h.buckets.iter().sum::<u64>();
+                    let answered =
+                        count(&member.report.response).saturating_sub(count(&member.histogram)) as f64;
                     member.histogram = member.report.response.clone();
                     // A server that comes back is left out until its share is whole.
                     if member.damper.is_open() && member.came_back.is_none() && member.full_weight() > 0 {
-                        let time_us = fresh.map_or(0.0, |mean| {
-                            if member.response_us > 0.0 { member.response_us } else { mean }
-                        });
+                        let time_us = fresh.unwrap_or(0.0);
                         let weight = f64::from(member.full_weight());
-                        measured.push(Measured { key: planned.target, time_us, weight });
+                        measured.push(Measured { key: planned.target, time_us, answered, weight });
                     }
                 }
                 if let Some(balance) = cluster.balances.get_mut(place) {
@@ -100,16 +101,4 @@ impl Core {
             }
         }
     }
-}
-
-/// The mean of what was counted between two histograms, in microseconds; `None`: nothing was.
-fn mean_us(now: &Histogram, before: &Histogram) -> Option<f64> {
-    let (mut count, mut sum) = (0.0, 0.0);
-    for (bucket, value) in now.buckets.iter().enumerate() {
-        let fresh = value.saturating_sub(before.buckets.get(bucket).copied().unwrap_or(0)) as f64;
-        count += fresh;
-        // The middle of [2^(i+3), 2^(i+4)).
-        sum += fresh * 12.0 * f64::from(1_u32 << bucket.min(31));
-    }
-    (count > 0.0).then(|| sum / count)
 }

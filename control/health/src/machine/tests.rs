@@ -315,4 +315,5 @@ impl World {
 
 mod health;
 mod orders;
+mod properties;
 mod roles;
