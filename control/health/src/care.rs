@@ -182,3 +182,60 @@ impl Care {
 
 /// The most frames that wait to be taken; what is beyond is lost, as on any line.
 const FRAMES_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::{plan, settings};
+    use core::net::{IpAddr, Ipv4Addr};
+    use dataplane_message::{ClusterMode, Health, Signs};
+    use dataplane_wire::{MacAddr, arp, ethernet};
+
+    /// With real probers: servers that answer ARP alone live, those that answer nothing die (FS-10, FS-30).
+    #[test]
+    fn fs10_frames_go_out_and_answers_come_back() {
+        let plan = plan(3, ClusterMode::LoadSharing);
+        let mut settings = settings(3, 0);
+        settings.clusters[0].checks.clear();
+        let mut care = Care::new(1);
+        care.handle_adopted(1, false, Conditions::default(), Instant::default());
+        care.handle_plan(&plan, &settings, Instant::default());
+        let up = plan.ports.iter().map(|p| p.id).collect();
+        let mut health = Vec::new();
+        for step in 0..800 {
+            let now = Instant::from_millis(step * 10);
+            if step % 2 == 0 {
+                care.handle_signs(&Signs { uptime_us: now.0 / 1000, up, ..Signs::default() }, now);
+            }
+            care.handle_deadline(now);
+            while let Some((port, frame)) = care.poll_inject() {
+                let link = ethernet::Frame::new_checked(&frame[..]).expect("whole");
+                let Ok(packet) = arp::Packet::new_checked(link.payload()) else { continue };
+                let question = arp::Repr::parse(&packet);
+                assert_ne!(question.sender_ip, Ipv4Addr::UNSPECIFIED, "never from nobody");
+                let is_server = IpAddr::from(question.target_ip) == plan.clusters[0].vip;
+                // The third server stays silent.
+                if is_server && port == PortId(3) {
+                    continue;
+                }
+                if is_server {
+                    assert_eq!(IpAddr::from(question.sender_ip), plan.clusters[0].probe);
+                    assert_ne!(link.dst_addr(), MacAddr::BROADCAST, "to its MAC alone");
+                }
+                let reply = question.answer(link.dst_addr());
+                let head = ethernet::Repr { src: link.dst_addr(), dst: link.src_addr(), tci: None };
+                let mut answer = vec![0; head.frame_len(arp::PACKET_LEN)];
+                reply.emit_frame(&head, &mut answer);
+                care.handle_punt(port, &answer, now);
+            }
+            while let Some(event) = care.poll_event() {
+                if let CareEvent::Health { target, now, .. } = event {
+                    health.push((target.0, now));
+                }
+            }
+        }
+        assert_eq!(health, [(2, Health::Dead)]);
+        assert!(care.routers().iter().all(|r| r.up));
+        assert!(care.poll_conditions().is_some_and(|c| c.targets.len() == 1));
+    }
+}

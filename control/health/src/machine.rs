@@ -632,4 +632,4 @@ fn is_routed(what: &What) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

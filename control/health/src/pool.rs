@@ -58,7 +58,7 @@ impl Pool {
         }
     }
 
-    /// Looks at it all; who has another router now and must be told. `servers` are those of the pool, in order.
+    /// Looks at it all; who has another router now and must be told. `servers` are those of the pool, by rising number.
     pub(crate) fn handle(
         &mut self,
         servers: &[TargetId],
@@ -74,7 +74,7 @@ impl Pool {
             }
         }
         self.down.retain(|id, _| routers.iter().any(|r| r.id == *id));
-        self.servers.retain(|id, _| servers.contains(id));
+        self.servers.retain(|id, _| servers.binary_search(id).is_ok());
         let live: Vec<RouterId> = routers.iter().filter(|r| r.up).map(|r| r.id).collect();
         let mut told = Vec::new();
         if live.is_empty() {

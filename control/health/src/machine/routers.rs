@@ -31,8 +31,6 @@ impl Core {
             u64::from(slot.watch.timing().rise) * u64::from(slot.watch.timing().interval_ms)
         });
         let urgent = !self.routers.iter().any(|(other, state)| *other != id && state.up);
-        let were_gone: Vec<ClusterId> =
-            self.clusters.keys().copied().filter(|id| self.routers_are_gone(*id, None)).collect();
         let Some(state) = self.routers.get_mut(&id) else { return };
         if state.damper.is_open() && evidence.is_some() {
             state.damper.set_base(base.clamp(200, 2000));
@@ -44,6 +42,9 @@ impl Core {
             None => None,
         };
         let Some(up) = turn else { return };
+        let were_gone: Vec<ClusterId> =
+            self.clusters.keys().copied().filter(|id| self.routers_are_gone(*id, None)).collect();
+        let Some(state) = self.routers.get_mut(&id) else { return };
         state.up = up;
         state.since = now;
         self.changed = true;

@@ -32,7 +32,7 @@ fn port(id: u8, role: PortRole) -> PortPlan {
 }
 
 /// `servers` behind ports 1.., two routers behind port 30 and 31.
-pub(super) fn plan(servers: u16, mode: ClusterMode) -> Plan {
+pub(crate) fn plan(servers: u16, mode: ClusterMode) -> Plan {
     let mut ports: Vec<PortPlan> = (0..servers).map(|i| port(1 + (i % 29) as u8, PortRole::Server)).collect();
     ports.dedup_by_key(|p| p.id);
     ports.sort_by_key(|p| p.id);
@@ -103,7 +103,7 @@ pub(super) fn plan(servers: u16, mode: ClusterMode) -> Plan {
     }
 }
 
-pub(super) fn settings(servers: u16, slow_start_ms: u32) -> Settings {
+pub(crate) fn settings(servers: u16, slow_start_ms: u32) -> Settings {
     let tcp = Check { kind: Kind::Tcp { port: 80 }, interval_ms: 100, timeout_ms: 100, rise: 2, fall: 2 };
     Settings {
         clusters: vec![ClusterCare {
@@ -160,6 +160,7 @@ pub(super) struct World {
     count: u64,
     next_signs: Instant,
     pub(super) traffic: bool,
+    keeps_frames: bool,
 }
 
 impl World {
@@ -187,6 +188,7 @@ impl World {
             count: 0,
             next_signs: Instant::default(),
             traffic: true,
+            keeps_frames: false,
         }
     }
 
@@ -249,9 +251,15 @@ impl World {
             assert!(conditions.serial > self.conditions.serial);
             self.conditions = conditions;
         }
-        while self.core.poll_frame().is_some() {
+        while !self.keeps_frames && self.core.poll_frame().is_some() {
             self.frames += 1;
         }
+    }
+
+    /// Until then; frames stay to be taken.
+    pub(super) fn run_without_frames(&mut self, until: u64) {
+        self.keeps_frames = true;
+        self.run(until);
     }
 
     fn send_signs(&mut self) {

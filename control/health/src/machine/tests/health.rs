@@ -321,3 +321,36 @@ fn fs33_slow_start_ramps_in_ten_steps() {
     assert_eq!(seen[..2], [0, 100], "{seen:?}");
     assert!(seen.len() >= 11 && seen.is_sorted() && seen.last() == Some(&1000), "{seen:?}");
 }
+
+/// FS-12: what a push is, byte for byte.
+#[test]
+fn fs12_a_push_is_a_unicast_reply_to_the_server_on_its_port() {
+    let plan = plan(2, ClusterMode::LoadSharing);
+    let mut core = Core::new(3);
+    core.handle_adopted(1, false, Conditions::default(), ms(0));
+    core.handle_plan(&plan, &settings(2, 0), ms(0));
+    let mut world = World::around(core, &plan);
+    world.run(1000);
+    let before = world.conditions.assignments.clone();
+    world.routers.insert(RouterId(0), Is::Gone);
+    let mut pushed = Vec::new();
+    while world.now < ms(40_000) {
+        let until = world.now.millis() + 20;
+        world.run_without_frames(until);
+        while let Some(frame) = world.core.poll_frame() {
+            pushed.push(frame);
+        }
+    }
+    let moved = before.iter().find(|a| a.router == RouterId(0)).expect("one was there").target;
+    let [(port, frame)] = &pushed[..] else { panic!("{pushed:?}") };
+    assert_eq!(*port, PortId(1 + moved.0 as u8));
+    let link = dataplane_wire::ethernet::Frame::new_checked(&frame[..]).expect("whole");
+    let server = MacAddr([2, 0, 0, 0, 0, moved.0 as u8]);
+    let router = MacAddr([2, 1, 0, 0, 0, 1]);
+    assert_eq!((link.dst_addr(), link.src_addr()), (server, router));
+    let arp = dataplane_wire::arp::Packet::new_checked(link.payload()).expect("whole");
+    assert_eq!(arp.operation(), dataplane_wire::arp::Operation::Reply);
+    assert_eq!((arp.sender_mac(), arp.target_mac()), (router, server));
+    assert_eq!(IpAddr::from(arp.sender_ip()), IpAddr::from([192, 0, 2, 254]));
+    assert_eq!(IpAddr::from(arp.target_ip()), IpAddr::from([192, 0, 2, 100]));
+}
