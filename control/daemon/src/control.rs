@@ -351,8 +351,6 @@ impl<'a> Control<'a> {
 
     /// Tells those who wait that there is nobody to answer.
     fn nobody_answers(&mut self) {
-        let now = self.now();
-        self.keeping.care.handle_lost(now);
         for (_, list) in core::mem::take(&mut self.lists) {
             self.refuse(list.client, data_path_down());
         }
