@@ -2,9 +2,7 @@
 
 use super::Core;
 use dataplane_flow::Instant;
-use dataplane_message::{
-    Admin, Assignment, Conditions, Health, MemberCondition, RouterCondition, TargetCondition,
-};
+use dataplane_message::{Assignment, Conditions, Health, MemberCondition, RouterCondition, TargetCondition};
 
 impl Core {
     /// Conditions are made anew when something has changed, and wait to be taken if they differ.
@@ -29,15 +27,10 @@ impl Core {
             .map(|(id, server)| {
                 let is_closing =
                     server.drain.as_ref().is_some_and(|d| d.is_closing()) || server.closing.is_some();
-                // What is left is closed as the flows of a dead server are.
+                // What is left is closed as the flows of a dead server are: reset where the cluster says so. It
+                // is not called disabled, since flows of a disabled server go elsewhere unasked.
                 let health = if is_closing { Health::Dead } else { server.health };
-                let admin = match server.admin {
-                    Some(Admin::Drain) if server.drain.as_ref().is_some_and(|d| d.is_closing()) => {
-                        Some(Admin::Disabled)
-                    }
-                    admin => admin,
-                };
-                TargetCondition { id: *id, health, admin, gentle: server.gentle }
+                TargetCondition { id: *id, health, admin: server.admin, gentle: server.gentle }
             })
             .filter(|t| t.health != Health::Up || t.admin.is_some() || t.gentle)
             .collect();

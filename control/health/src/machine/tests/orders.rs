@@ -19,7 +19,7 @@ fn fs33_drain() {
     }
     world.run(13_000);
     let at = condition(&world).expect("told");
-    assert_eq!((at.health, at.admin), (Health::Dead, Some(Admin::Disabled)), "what is left is closed");
+    assert_eq!((at.health, at.admin), (Health::Dead, Some(Admin::Drain)), "what is left is closed");
     world.flows.insert(A, 0);
     world.run(14_000);
     assert!(world.events.iter().any(|(_, e)| *e == CareEvent::Drained { target: A, closed: 100 }));
