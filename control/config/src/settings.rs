@@ -38,6 +38,11 @@ impl Config {
                         gateway: gateway
                             .filter(|(address, probe)| address != probe)
                             .map(|(address, _)| address),
+                        mtu: self
+                            .ports
+                            .iter()
+                            .find(|p| p.plan.id == target.port)
+                            .map_or(1500, |p| p.boot.mtu),
                     }
                 })
                 .collect(),

@@ -171,6 +171,8 @@ struct Slot {
 enum Subject {
     /// ARP or ND of the switch itself, for life.
     Life(TargetId, ClusterId),
+    /// Small and large packets, for the doctor: nothing is held against a server.
+    Size(TargetId, ClusterId),
     /// A check of a cluster.
     Cluster(TargetId, ClusterId),
     /// A check of a service.
@@ -181,7 +183,10 @@ enum Subject {
 impl Subject {
     fn target(self) -> Option<TargetId> {
         match self {
-            Self::Life(target, _) | Self::Cluster(target, _) | Self::Service(target, _, _) => Some(target),
+            Self::Life(target, _)
+            | Self::Size(target, _)
+            | Self::Cluster(target, _)
+            | Self::Service(target, _, _) => Some(target),
             Self::Router(_) => None,
         }
     }
@@ -191,7 +196,7 @@ impl Subject {
         match self {
             Self::Cluster(t, c) => (t, c) == (target, cluster),
             Self::Service(t, c, s) => (t, c, s) == (target, cluster, service),
-            Self::Life(..) | Self::Router(_) => false,
+            Self::Life(..) | Self::Size(..) | Self::Router(_) => false,
         }
     }
 }
@@ -398,6 +403,7 @@ impl Core {
                 // Whoever was excused for its routers' sake is looked at again.
                 self.dirty.append(&mut self.excused.clone());
             }
+            Subject::Size(..) => {}
             Subject::Life(target, _) | Subject::Cluster(target, _) | Subject::Service(target, _, _) => {
                 let answered = outcome.result.is_ok()
                     || matches!(outcome.result, Err(Failure::Refused | Failure::Closed | Failure::Stalled));
@@ -414,7 +420,7 @@ impl Core {
                 if has_flipped && routed && outcome.result == Err(Failure::Timeout) {
                     let cluster = match subject {
                         Subject::Cluster(_, id) | Subject::Service(_, id, _) | Subject::Life(_, id) => id,
-                        Subject::Router(_) => return,
+                        Subject::Size(..) | Subject::Router(_) => return,
                     };
                     self.ask_routers(cluster, row_began, now);
                 }
@@ -486,6 +492,7 @@ impl Core {
     fn seat(&self, subject: Subject, what: &What) -> Option<(Who, Seat)> {
         match subject {
             Subject::Life(target, cluster)
+            | Subject::Size(target, cluster)
             | Subject::Cluster(target, cluster)
             | Subject::Service(target, cluster, _) => {
                 let server = self.servers.get(&target)?;

@@ -50,6 +50,9 @@ pub struct ServerCare {
     pub id: TargetId,
     /// Its default router, where it differs from the cluster's probe address.
     pub gateway: Option<IpAddr>,
+    /// Bytes of the largest IP packet on its port; the doctor asks whether the server takes one (of at most
+    /// 1,500).
+    pub mtu: u16,
 }
 
 /// A router.

@@ -26,6 +26,11 @@ pub enum Kind {
     Neighbour,
     /// An ICMP echo request.
     Echo,
+    /// An ICMP echo request whose packet has so many bytes: what the servers' MTU lets through (the doctor's).
+    LargeEcho {
+        /// Bytes of the IP packet, at most 1,500.
+        mtu: u16,
+    },
     /// A TCP connection.
     Tcp {
         /// The port.

@@ -5,8 +5,8 @@ use dataplane_wire::{AddressPair, checksum, ethernet, icmp, icmpv6, protocol};
 /// Hop limit of what we send to hosts on our own link and, through a router, beyond.
 const HOPS: u8 = 64;
 
-/// Bytes that an echo request carries: half of them random, so that no late answer is taken for it.
-pub(crate) const ECHO_DATA_LEN: usize = 16;
+/// Bytes that an ordinary echo request carries: half of them random, so that no late answer is taken for it.
+pub(crate) const ECHO_DATA_LEN: u16 = 16;
 
 /// An echo request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,14 +15,15 @@ pub(crate) struct EchoRequest {
     pub(crate) id: u16,
     pub(crate) sequence: u16,
     pub(crate) nonce: u64,
+    /// Bytes that it carries, at least 8.
+    pub(crate) data_len: u16,
 }
 
 impl EchoRequest {
     /// What it carries, and what its answer must carry.
-    pub(crate) fn data(&self) -> [u8; ECHO_DATA_LEN] {
-        let mut data = *b"........flowswch";
-        data[..8].copy_from_slice(&self.nonce.to_be_bytes());
-        data
+    pub(crate) fn data(&self) -> Vec<u8> {
+        let head = self.nonce.to_be_bytes().into_iter();
+        head.chain(b"flowswch".iter().copied().cycle()).take(usize::from(self.data_len)).collect()
     }
 
     /// The whole frame.
@@ -31,7 +32,7 @@ impl EchoRequest {
             AddressPair::V4 { .. } => (protocol::ICMP, icmp::kind::ECHO_REQUEST),
             AddressPair::V6 { .. } => (protocol::ICMPV6, icmpv6::kind::ECHO_REQUEST),
         };
-        frame(link, self.addresses, protocol, icmp::HEADER_LEN + ECHO_DATA_LEN, |message| {
+        frame(link, self.addresses, protocol, icmp::HEADER_LEN + usize::from(self.data_len), |message| {
             message[0] = kind;
             message[4..6].copy_from_slice(&self.id.to_be_bytes());
             message[6..8].copy_from_slice(&self.sequence.to_be_bytes());

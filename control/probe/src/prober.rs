@@ -78,7 +78,7 @@ impl Channel {
     fn of(kind: &Kind) -> Self {
         match kind {
             Kind::Neighbour => Self::Neighbour,
-            Kind::Echo => Self::Echo,
+            Kind::Echo | Kind::LargeEcho { .. } => Self::Echo,
             Kind::Tcp { port } => Self::Tcp(*port),
             Kind::Http(http) => Self::Tcp(http.port),
             Kind::Udp { port, .. } => Self::Udp(*port),
@@ -283,6 +283,9 @@ impl Prober {
                 Ok(Work::Question(Question::neighbour(&link, addresses, Some(self.peer.mac), repeat)))
             }
             Kind::Echo => Ok(Work::Question(Question::echo(&link, addresses, id, random, repeat))),
+            Kind::LargeEcho { mtu } => {
+                Ok(Work::Question(Question::large_echo(&link, addresses, id, random, *mtu, repeat)))
+            }
             Kind::Tcp { port } => connect(*port, None),
             Kind::Http(http) => connect(http.port, Some(http)),
             Kind::Udp { port, send, expect } => {

@@ -1,7 +1,7 @@
 //! Questions of one frame, and when they are asked again.
 
 use crate::classify::Answer;
-use crate::packet::EchoRequest;
+use crate::packet::{ECHO_DATA_LEN, EchoRequest};
 use crate::{Failure, dns};
 use dataplane_flow::Instant;
 use dataplane_wire::{
@@ -123,7 +123,33 @@ impl Question {
         random: u64,
         repeat: Repeat,
     ) -> Self {
-        let request = EchoRequest { addresses, id, sequence: (random >> 48) as u16, nonce: random };
+        Self::echo_of(link, addresses, id, random, ECHO_DATA_LEN, repeat)
+    }
+
+    /// An echo request whose IP packet has `mtu` bytes, at most 1,500, and at least what an ordinary one has.
+    pub(crate) fn large_echo(
+        link: &ethernet::Repr,
+        addresses: AddressPair,
+        id: u16,
+        random: u64,
+        mtu: u16,
+        repeat: Repeat,
+    ) -> Self {
+        let headers = (addresses.header_len() + icmp::HEADER_LEN) as u16;
+        let data_len = mtu.min(1500).saturating_sub(headers).max(ECHO_DATA_LEN);
+        Self::echo_of(link, addresses, id, random, data_len, repeat)
+    }
+
+    fn echo_of(
+        link: &ethernet::Repr,
+        addresses: AddressPair,
+        id: u16,
+        random: u64,
+        data_len: u16,
+        repeat: Repeat,
+    ) -> Self {
+        let sequence = (random >> 48) as u16;
+        let request = EchoRequest { addresses, id, sequence, nonce: random, data_len };
         Self { frame: request.frame(link), repeat, wanted: Wanted::Echo(request) }
     }
 

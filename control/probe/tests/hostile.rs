@@ -156,7 +156,7 @@ fn strangers_are_ignored_and_counted() {
             prober.handle_frame(&tagged, now);
             let (_, outcome) = prober.poll_outcome().expect("the good one");
             let wanted = match kind {
-                Kind::Neighbour | Kind::Echo => Ok(()),
+                Kind::Neighbour | Kind::Echo | Kind::LargeEcho { .. } => Ok(()),
                 _ => Err(Failure::Refused),
             };
             assert_eq!(outcome.result, wanted);

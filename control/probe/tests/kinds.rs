@@ -35,12 +35,16 @@ fn silent(_: &[u8], _: &mut Vec<u8>) -> bool {
 #[test]
 fn fs30_neighbour_and_echo() {
     for setting in SETTINGS {
-        for kind in [Kind::Neighbour, Kind::Echo] {
+        for kind in [Kind::Neighbour, Kind::Echo, Kind::LargeEcho { mtu: 1500 }] {
             let mut world = World::new(setting);
             let outcome = world.ask(&kind, 100);
             assert_eq!(outcome.result, Ok(()), "{setting:?} {kind:?}");
             assert_eq!(outcome.took_us, 200, "there and back");
             assert_eq!(world.sent.len(), 1);
+            if matches!(kind, Kind::LargeEcho { .. }) {
+                let tag = usize::from(world.sent[0][12] == 0x81) * 4;
+                assert_eq!(world.sent[0].len(), 14 + tag + 1500, "the packet fills the MTU");
+            }
         }
         let mut world = World::new(setting);
         world.server.is_dead = true;

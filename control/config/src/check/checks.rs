@@ -95,7 +95,7 @@ impl Checks {
     fn alone(&mut self, path: &str, check: &Check, findings: &mut Findings) {
         let place = match &check.kind {
             Kind::Neighbour => "ARP or ND".to_owned(),
-            Kind::Echo => "ICMP echo".to_owned(),
+            Kind::Echo | Kind::LargeEcho { .. } => "ICMP echo".to_owned(),
             Kind::Tcp { port } | Kind::Http(Http { port, .. }) => format!("TCP port {port}"),
             Kind::Udp { port, .. } | Kind::Dns(Dns { port, .. }) => format!("UDP port {port}"),
         };

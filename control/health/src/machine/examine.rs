@@ -1,11 +1,11 @@
 //! What is set up wrong, from all that is known.
 
-use super::{Core, MemberKey, is_routed};
+use super::{Core, MemberKey, Subject, is_routed};
 use crate::doctor::{Finding, FindingKind};
 use crate::event::Reason;
 use crate::probing::What;
 use control_probe::{Failure, Kind};
-use dataplane_flow::TargetId;
+use dataplane_flow::{ClusterId, TargetId};
 use dataplane_message::AlarmKind;
 use std::net::IpAddr;
 
@@ -63,6 +63,7 @@ impl Core {
                 });
                 continue;
             }
+            self.examine_size(id, cluster.id, findings);
             let key_of = |service: usize| (cluster.id, service as u16, id);
             let mut named = false;
             for place in 0..cluster.services.len() {
@@ -123,6 +124,36 @@ impl Core {
             }
         }
         findings.dedup();
+    }
+
+    /// Small packets are answered and large ones are not.
+    fn examine_size(&self, id: TargetId, cluster: ClusterId, findings: &mut Vec<Finding>) {
+        let of_size = self
+            .servers
+            .get(&id)
+            .into_iter()
+            .flat_map(|server| &server.watches)
+            .filter_map(|watch| self.watches.get(watch))
+            .filter(|slot| slot.subject == Subject::Size(id, cluster));
+        let (mut small, mut large) = (false, None);
+        for slot in of_size {
+            match &slot.what {
+                What::Server(Kind::LargeEcho { mtu }) if !slot.watch.is_good() => large = Some(*mtu),
+                What::Server(Kind::Echo) => small = slot.watch.is_good() && slot.watch.was_ever_good(),
+                _ => {}
+            }
+        }
+        let Some(mtu) = large.filter(|_| small) else { return };
+        let name = self.server_name(id);
+        findings.push(Finding {
+            target: Some(id),
+            cluster: Some(cluster),
+            ..Finding::new(
+                FindingKind::Mtu,
+                format!("{name} answers small packets and none of {mtu} bytes: its MTU, or that of something between, is too small"),
+                format!("on {name}: ip link set <interface> mtu {mtu}; or lower the mtu of port {}", self.port_name(self.servers[&id].plan.port)),
+            )
+        });
     }
 
     fn examine_routers(&self, findings: &mut Vec<Finding>) {

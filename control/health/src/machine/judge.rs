@@ -337,7 +337,7 @@ impl Core {
             .filter_map(|id| self.watches.get(id))
             .filter(move |slot| match slot.subject {
                 Subject::Cluster(_, of) | Subject::Service(_, of, _) => of == cluster,
-                Subject::Life(..) | Subject::Router(_) => false,
+                Subject::Life(..) | Subject::Size(..) | Subject::Router(_) => false,
             })
     }
 
@@ -477,6 +477,7 @@ pub(super) fn name(what: &What) -> String {
     match what {
         What::Server(Kind::Neighbour) => "arp/nd".to_owned(),
         What::Server(Kind::Echo) => "icmp echo".to_owned(),
+        What::Server(Kind::LargeEcho { mtu }) => format!("icmp echo of {mtu} bytes"),
         What::Server(Kind::Tcp { port }) => format!("tcp {port}"),
         What::Server(Kind::Http(http)) => {
             format!("{} {}{}", if http.tls { "https" } else { "http" }, http.port, http.path)

@@ -29,6 +29,9 @@ pub(super) const HOLD_LINK_MS: u64 = 1000;
 /// down.
 const LINKS_MS: u64 = 1000;
 
+/// How often the doctor asks about packet sizes. Two questions in a row without an answer are a finding.
+const SIZE: Timing = Timing { interval_ms: 10_000, timeout_ms: 1_000, rise: 1, fall: 2 };
+
 impl Core {
     pub(crate) fn restore(&mut self, saved: Saved) {
         self.saved = saved;
@@ -277,6 +280,10 @@ impl Core {
                 let interval_ms = (dead_after_ms / 4).clamp(50, 500);
                 let life = Timing { interval_ms, timeout_ms: interval_ms, rise: 1, fall: 2 };
                 wanted.push((Subject::Life(*target, cluster.id), What::Server(Kind::Neighbour), life));
+                let mtu = self.settings.servers.iter().find(|s| s.id == *target).map_or(1500, |s| s.mtu);
+                for kind in [Kind::Echo, Kind::LargeEcho { mtu: mtu.min(1500) }] {
+                    wanted.push((Subject::Size(*target, cluster.id), What::Server(kind), SIZE));
+                }
                 let of = |subject, check: &Check| (subject, What::Server(check.kind.clone()), timing(check));
                 wanted.extend(checks.iter().map(|c| of(Subject::Cluster(*target, cluster.id), c)));
                 for (place, service) in cluster.services.iter().enumerate() {

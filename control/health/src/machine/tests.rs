@@ -113,7 +113,7 @@ pub(crate) fn settings(servers: u16, slow_start_ms: u32) -> Settings {
             checks: vec![tcp],
             services: vec![ServiceCare { checks: Vec::new(), passive: true, quorum: 0 }],
         }],
-        servers: (0..servers).map(|i| ServerCare { id: TargetId(i), gateway: None }).collect(),
+        servers: (0..servers).map(|i| ServerCare { id: TargetId(i), gateway: None, mtu: 1500 }).collect(),
         routers: (0..2)
             .map(|i| RouterCare {
                 id: RouterId(i),
@@ -138,6 +138,8 @@ pub(super) enum Is {
     Refusing,
     /// ARP is answered, nothing else.
     Deaf,
+    /// Large packets do not reach it.
+    Narrow,
     /// Nothing is answered.
     Gone,
 }
@@ -234,7 +236,10 @@ impl World {
                     if self.up.contains(at.port) { self.routers[&router] } else { Is::Gone }
                 }
             };
+            let large = matches!(ask.what, What::Server(Kind::LargeEcho { .. }));
             let (after, result) = match (is, is_routed(&ask.what)) {
+                (Is::Narrow, _) if large => (u64::from(ask.timeout_ms), Err(Failure::Timeout)),
+                (Is::Narrow, _) => (1, Ok(())),
                 (Is::Fine, _) | (Is::Refusing | Is::Deaf, false) => (1, Ok(())),
                 (Is::Refusing, true) => (1, Err(Failure::Refused)),
                 (Is::Deaf | Is::Gone, true) => (u64::from(ask.timeout_ms), Err(Failure::Timeout)),
@@ -278,7 +283,7 @@ impl World {
             if open {
                 row.opened += flows;
                 match is {
-                    Is::Fine if linked => {
+                    Is::Fine | Is::Narrow if linked => {
                         row.accepted += flows;
                         row.completed += flows;
                         row.requests += flows;
@@ -289,7 +294,7 @@ impl World {
                 }
             }
             signs.members.push(*row);
-            let out = if *is == Is::Fine && linked { row.accepted } else { 0 };
+            let out = if matches!(is, Is::Fine | Is::Narrow) && linked { row.accepted } else { 0 };
             let flows_open = self.flows.get(id).copied().unwrap_or(0);
             signs.targets.push(TargetSigns { id: *id, in_frames: row.opened, out_frames: out, flows_open });
         }

@@ -354,3 +354,21 @@ fn fs12_a_push_is_a_unicast_reply_to_the_server_on_its_port() {
     assert_eq!(IpAddr::from(arp.sender_ip()), IpAddr::from([192, 0, 2, 254]));
     assert_eq!(IpAddr::from(arp.target_ip()), IpAddr::from([192, 0, 2, 100]));
 }
+
+/// Row k: small packets are answered and large ones are not; that is named and held against nobody.
+#[test]
+fn fs30_an_mtu_that_is_too_small_is_named_and_nothing_else_happens() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(15_000);
+    assert_eq!(world.core.findings(), []);
+    world.servers.insert(A, Is::Narrow);
+    world.run(45_000);
+    let found: Vec<_> = world.core.findings().into_iter().map(|f| (f.kind, f.target)).collect();
+    assert_eq!(found, [(crate::FindingKind::Mtu, Some(A))]);
+    assert_eq!(world.health(A), Health::Up);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    world.servers.insert(A, Is::Fine);
+    world.run(60_000);
+    assert_eq!(world.core.findings(), []);
+}
