@@ -1,7 +1,8 @@
-//! The control process: the production conversation, with what a process has around it.
+//! The control process: the production conversation and care, with what a process has around them.
 
 use control_config::Config;
 use control_daemon::conversation::Conversation;
+use control_health::{Care, CareEvent, Saved};
 use dataplane_flow::Instant;
 use dataplane_message::{ToControl, ToDataPath};
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ pub struct Control {
     pub link: Option<u64>,
     /// Its conversation.
     pub conversation: Conversation,
+    /// What it decides beside the plan.
+    pub care: Care,
     /// What has arrived and is not read.
     pub inbox: VecDeque<ToControl>,
     /// When it is to be woken.
@@ -35,9 +38,12 @@ pub struct Control {
 }
 
 impl Control {
-    /// A process that starts now.
-    pub fn start(number: u64, config: Arc<Config>, now: u64) -> Self {
+    /// A process that starts now, with what the state file holds. `seed` moves its probes in time.
+    pub fn start(number: u64, config: Arc<Config>, seed: u64, saved: Saved, now: u64) -> Self {
+        let mut care = Care::new(seed);
+        care.restore(saved);
         Self {
+            care,
             started: now,
             jumped: 0,
             paused_until: 0,
@@ -73,8 +79,28 @@ impl Control {
 
     /// When it wants to be called next, in the world's time.
     pub fn next_deadline(&self) -> Option<u64> {
-        let at = self.conversation.next_deadline()?;
+        let at = [self.conversation.next_deadline(), self.care.next_deadline()].into_iter().flatten().min()?;
         Some((at.0 + self.started).saturating_sub(self.jumped))
+    }
+
+    /// The plan in force, or what it is to be watched by, has changed.
+    pub fn care_for_plan(&mut self, now: u64) {
+        let now = self.instant(now);
+        let Some(in_force) = self.conversation.in_force() else { return };
+        let settings = self.conversation.wanted().settings(&in_force.plan);
+        self.care.handle_plan(&in_force.plan, &settings, now);
+    }
+
+    /// What was decided goes to the data path; whether there was anything, and what is for the log.
+    pub fn follow_care(&mut self) -> (bool, Vec<CareEvent>) {
+        let mut any = false;
+        while let Some((port, frame)) = self.care.poll_inject() {
+            any |= self.conversation.inject(port, frame);
+        }
+        while let Some(conditions) = self.care.poll_conditions() {
+            any |= self.conversation.send_conditions(conditions);
+        }
+        (any, core::iter::from_fn(|| self.care.poll_event()).collect())
     }
 
     /// The next message to the data path.

@@ -2,6 +2,7 @@
 
 use crate::neighbours::Neighbours;
 use crate::packet::{self, Arp, Content};
+use crate::topology::THROUGH;
 use core::net::Ipv4Addr;
 use tests_model::Mac;
 
@@ -58,6 +59,18 @@ impl Router {
         self.neighbours.send(to, packet, now, &mut sends.frames);
     }
 
+    /// A host beyond answers echo requests.
+    fn beyond(&mut self, packet: &[u8], now: u64, sends: &mut Sends) {
+        let Some(Content::Icmp(src, dst, message)) = packet::ip(packet) else { return };
+        if self.uplink && message.first() == Some(&8) {
+            let mut answer = message.to_vec();
+            answer[0] = 0;
+            self.id = self.id.wrapping_add(1);
+            let packet = tests_model::frames::v4(dst, src, 1, self.id, 0, &answer);
+            self.neighbours.send(src, packet, now, &mut sends.frames);
+        }
+    }
+
     /// A frame has arrived.
     pub fn handle(&mut self, bytes: &[u8], now: u64, sends: &mut Sends) {
         if !self.alive {
@@ -89,6 +102,8 @@ impl Router {
                 let Some((_, to)) = content.addresses() else { return };
                 if to == self.address {
                     self.own += 1;
+                } else if to == THROUGH {
+                    self.beyond(frame.packet, now, sends);
                 } else if self.uplink {
                     self.forwarded.0 += 1;
                     self.forwarded.1 += bytes.len() as u64;

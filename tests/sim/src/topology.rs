@@ -7,6 +7,11 @@ use tests_model::Mac;
 /// The VIP.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 100);
 
+/// The default router of all servers, where there is a pool: nobody's own.
+pub const POOL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// A host beyond the routers.
+pub const THROUGH: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
 /// A switch's surroundings.
 #[derive(Clone, Debug)]
 pub struct Topology {
@@ -28,6 +33,10 @@ pub struct Topology {
     pub cluster: String,
     /// More lines at the end of the file.
     pub more: String,
+    /// A pool of all routers, with these lines in its table; without one the first router is the default.
+    pub pool: Option<&'static str>,
+    /// How routers are watched.
+    pub router_check: &'static str,
     /// Workers.
     pub workers: u8,
     /// Flows of the table.
@@ -46,6 +55,8 @@ impl Default for Topology {
             work: Vec::new(),
             cluster: String::new(),
             more: String::new(),
+            pool: Some(""),
+            router_check: "check = { interval_ms = 100, timeout_ms = 80, rise = 3, fall = 3, through = \"192.0.2.1\" }",
             workers: 1,
             flows_max: 16_384,
         }
@@ -85,7 +96,7 @@ impl Topology {
 
     /// The default router that servers are configured with.
     pub fn gateway(&self) -> Ipv4Addr {
-        Self::router_address(0)
+        if self.pool.is_some() { POOL } else { Self::router_address(0) }
     }
 
     /// A server's name.
@@ -105,11 +116,16 @@ impl Topology {
         for router in 0..self.routers {
             let _ = write!(
                 text,
-                "[routers.r{}]\nport = \"p{router}\"\naddress = \"{}\"\nmac = \"{}\"\n",
+                "[routers.r{}]\nport = \"p{router}\"\naddress = \"{}\"\nmac = \"{}\"\n{}\n",
                 router + 1,
                 Self::router_address(router),
                 mac(Self::router_mac(router)),
+                self.router_check,
             );
+        }
+        if let Some(lines) = self.pool {
+            let names: Vec<String> = (1..=self.routers).map(|n| format!("\"r{n}\"")).collect();
+            let _ = write!(text, "[pools.out]\naddress = \"{POOL}\"\nrouters = [{}]\n{lines}\n", names.join(", "));
         }
         let mut members = Vec::new();
         for server in (0..self.servers).filter(|s| !self.absent.contains(s)) {

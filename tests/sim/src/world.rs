@@ -15,12 +15,17 @@ use crate::topology::{Topology, VIP};
 use crate::trace::Trace;
 use control_config::Config;
 use control_daemon::conversation::Event as Said;
+use control_health::{CareEvent, Finding, Order, Saved};
 use core::net::Ipv4Addr;
 use dataplane_message::{Boot, Plan, ToControl, ToDataPath};
 use std::sync::Arc;
 
 /// Between two turns of the switch without a frame.
 const TICK: u64 = 5 * MS;
+/// Between two turns of the publisher without a message.
+const PUBLISHER: u64 = 10 * MS;
+/// The shortest time between two writings of control's state file.
+const WRITING: u64 = 1_000 * MS;
 /// How long a frame waits in a receive queue at most.
 const TURN: u64 = MS / 50;
 /// A message through the socket between data path and control.
@@ -80,6 +85,10 @@ pub struct World {
     controls: u64,
     connections: u64,
     config: Arc<Config>,
+    /// The state file, and when it may be written again.
+    saved: (Saved, u64),
+    /// What control had to say for its log, with names.
+    pub log: Vec<(u64, CareEvent)>,
     passage: Passage,
     turn_at: Option<u64>,
     load: (f64, u64),
@@ -147,6 +156,8 @@ impl World {
             controls: 0,
             connections: 0,
             config,
+            saved: (Saved::default(), 0),
+            log: Vec::new(),
             passage: Passage::default(),
             turn_at: None,
             load: (0.0, 0),
@@ -243,6 +254,7 @@ impl World {
             data_path.port(port, up, self.now);
         }
         self.checks.happens(self.now, &Happening::Carrier { port, up }, &self.trace);
+        self.listen();
         self.turn();
     }
 
@@ -286,6 +298,21 @@ impl World {
         })
     }
 
+    /// The operator orders something; whether control took it.
+    pub fn order(&mut self, order: Order) -> bool {
+        self.note(format!("order {order:?}"));
+        let Some(control) = &mut self.control else { return false };
+        let now = control.instant(self.now);
+        let done = control.care.handle_order(order, now);
+        self.follow_control();
+        done.is_ok()
+    }
+
+    /// What the doctor says.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.control.as_ref().map(|control| control.care.findings()).unwrap_or_default()
+    }
+
     /// The control process ends at once.
     pub fn kill_control(&mut self) {
         self.note("control killed");
@@ -299,7 +326,10 @@ impl World {
     pub fn start_control(&mut self) {
         self.note("control started");
         self.controls += 1;
-        self.control = Some(Control::start(self.controls, Arc::clone(&self.config), self.now));
+        let (config, saved) = (Arc::clone(&self.config), self.saved.0.clone());
+        let control = Control::start(self.controls, config, self.seeds.next(), saved, self.now);
+        self.control = Some(control);
+        self.saved.1 = 0;
         self.follow_control();
     }
 
@@ -393,7 +423,9 @@ impl World {
             }
             Event::Tick => {
                 self.turn();
-                self.publisher();
+                if self.now % PUBLISHER == 0 {
+                    self.publisher();
+                }
                 self.queue.push(self.now + TICK, Event::Tick);
             }
             Event::ServerDue(server) => {
@@ -505,9 +537,6 @@ impl World {
             for at in self.links[out.port].send(Way::Out, now) {
                 self.queue.push(at, Event::FromSwitch(out.port, out.bytes.clone()));
             }
-        }
-        if self.data_path.as_ref().is_some_and(|_| !self.checks.known.is_idle(before, after)) {
-            self.publisher();
         }
     }
 
@@ -646,21 +675,27 @@ impl World {
             _ => {}
         }
         data_path.handle_message(message, self.now);
-        self.turn();
         self.publisher();
+        self.turn();
     }
 
     /// Control reads what has come, and does what is due, unless it stands still.
     fn serve_control(&mut self) {
-        let Some(control) = &mut self.control else { return };
+        let Some(mut control) = self.control.as_mut() else { return };
         if control.is_paused(self.now) {
             return;
         }
         let now = control.instant(self.now);
         while let Some(message) = control.inbox.pop_front() {
             control.conversation.handle_message(message, now);
+            self.follow_control();
+            let Some(still) = self.control.as_mut() else { return };
+            control = still;
         }
         control.conversation.handle_deadline(now);
+        if control.care.next_deadline().is_some_and(|deadline| deadline <= now) {
+            control.care.handle_deadline(now);
+        }
         self.follow_control();
         self.listen();
     }
@@ -677,8 +712,24 @@ impl World {
                     self.queue.push(self.now + SOCKET, Event::ToDataPath(link, message));
                 }
             }
-            let Some(said) = control.conversation.poll_event() else { break };
-            self.said(said);
+            if let Some(said) = control.conversation.poll_event() {
+                self.said(said);
+                continue;
+            }
+            let (any, events) = control.follow_care();
+            for event in &events {
+                self.trace.note(self.now, control.care.describe(event));
+            }
+            if self.now >= self.saved.1 {
+                let saved = control.care.saved();
+                if saved != self.saved.0 {
+                    self.saved = (saved, self.now + WRITING);
+                }
+            }
+            self.log.extend(events.into_iter().map(|event| (self.now, event)));
+            if !any {
+                break;
+            }
         }
         self.wake_control();
     }
@@ -702,13 +753,28 @@ impl World {
                     self.queue.push(self.now + SOCKET, Event::Disconnected(0, link));
                 }
             }
-            Said::Settled { epoch, .. } => control.settled = Some(epoch),
+            Said::Settled { epoch, .. } => {
+                control.settled = Some(epoch);
+                control.care_for_plan(self.now);
+            }
             Said::Refused { reason, .. } => control.refused.push(reason),
-            Said::Adopted { .. }
-            | Said::Report(_)
-            | Said::Signs(_)
-            | Said::Punt { .. }
-            | Said::Flows { .. } => {}
+            Said::Adopted { boot_id, running, conditions } => {
+                let now = control.instant(self.now);
+                control.care.handle_adopted(boot_id, running, *conditions, now);
+            }
+            Said::Report(report) => {
+                let now = control.instant(self.now);
+                control.care.handle_report(&report, now);
+            }
+            Said::Signs(signs) => {
+                let now = control.instant(self.now);
+                control.care.handle_signs(&signs, now);
+            }
+            Said::Punt { port, frame } => {
+                let now = control.instant(self.now);
+                control.care.handle_punt(port, &frame, now);
+            }
+            Said::Flows { .. } => {}
         }
     }
 

@@ -3,7 +3,6 @@
 use super::{Check, Happening, Known, Turn, new_flows};
 use crate::queue::MS;
 use core::net::Ipv4Addr;
-use dataplane_message::Health as Judged;
 use std::collections::HashSet;
 
 /// Tables that wait for a worker to take those before.
@@ -20,9 +19,10 @@ impl Down {
     fn follow(&mut self, now: u64, known: &Known) {
         self.since.resize(known.servers.len(), None);
         for (server, since) in self.since.iter_mut().enumerate() {
-            match known.judged(server) {
-                Judged::Up => *since = None,
-                Judged::Down | Judged::Dead => drop(since.get_or_insert(now)),
+            if known.takes(server) {
+                *since = None;
+            } else {
+                since.get_or_insert(now);
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::world::target_of;
 use core::fmt::Debug;
 use core::net::Ipv4Addr;
 use dataplane_flow::TargetId;
-use dataplane_message::{Admin, Conditions, Health as Judged, Plan, Step};
+use dataplane_message::{Admin, Conditions, Health as Judged, MemberCondition, Plan, Step};
 use tests_model::Mac;
 
 /// Violations after which a run is given up.
@@ -234,9 +234,11 @@ impl Known {
         self.conditions.targets.iter().find(|t| t.id == id).map_or(Judged::Up, |t| t.health)
     }
 
-    /// Nothing moved between the two counts.
-    pub fn is_idle(&self, before: Counts, after: Counts) -> bool {
-        before == after
+    /// The server gets new flows, as far as the data path was told: it is up, and open in its service.
+    pub fn takes(&self, server: usize) -> bool {
+        let id = self.target(server);
+        let closed = |m: &MemberCondition| Some(m.target) == id && !m.open;
+        self.judged(server) == Judged::Up && !self.conditions.members.iter().any(closed)
     }
 
     fn follow(&mut self, now: u64, happening: &Happening<'_>) {
