@@ -79,7 +79,8 @@ impl Control {
 
     /// When it wants to be called next, in the world's time.
     pub fn next_deadline(&self) -> Option<u64> {
-        let at = [self.conversation.next_deadline(), self.care.next_deadline()].into_iter().flatten().min()?;
+        let at =
+            [self.conversation.next_deadline(), self.care.next_deadline()].into_iter().flatten().min()?;
         Some((at.0 + self.started).saturating_sub(self.jumped))
     }
 

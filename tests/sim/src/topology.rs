@@ -125,7 +125,11 @@ impl Topology {
         }
         if let Some(lines) = self.pool {
             let names: Vec<String> = (1..=self.routers).map(|n| format!("\"r{n}\"")).collect();
-            let _ = write!(text, "[pools.out]\naddress = \"{POOL}\"\nrouters = [{}]\n{lines}\n", names.join(", "));
+            let _ = write!(
+                text,
+                "[pools.out]\naddress = \"{POOL}\"\nrouters = [{}]\n{lines}\n",
+                names.join(", ")
+            );
         }
         let mut members = Vec::new();
         for server in (0..self.servers).filter(|s| !self.absent.contains(s)) {

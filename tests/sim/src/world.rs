@@ -17,6 +17,7 @@ use control_config::Config;
 use control_daemon::conversation::Event as Said;
 use control_health::{CareEvent, Finding, Order, Saved};
 use core::net::Ipv4Addr;
+use dataplane_flow::TargetId;
 use dataplane_message::{Boot, Plan, ToControl, ToDataPath};
 use std::sync::Arc;
 
@@ -130,6 +131,7 @@ impl World {
             vmac: [0; 6],
             routers: topology.routers,
             router_macs: (0..topology.routers).map(Topology::router_mac).collect(),
+            router_addresses: (0..topology.routers).map(Topology::router_address).collect(),
             servers: (0..topology.servers)
                 .map(|n| KnownServer {
                     name: Topology::server_name(n),
@@ -234,6 +236,17 @@ impl World {
         }
     }
 
+    /// Sends what clients have to send.
+    pub fn serve(&mut self) {
+        self.serve_clients();
+    }
+
+    /// A client ends its connection, in good order.
+    pub fn close_client(&mut self, client: (Ipv4Addr, u16)) {
+        self.clients.close_one(client, self.now);
+        self.serve_clients();
+    }
+
     /// Something happens to a server.
     pub fn server(&mut self, server: usize, health: Health) {
         self.note(format!("server {server} is {health:?}"));
@@ -301,11 +314,23 @@ impl World {
     /// The operator orders something; whether control took it.
     pub fn order(&mut self, order: Order) -> bool {
         self.note(format!("order {order:?}"));
+        if matches!(order, Order::Switchover { .. }) {
+            self.checks.happens(self.now, &Happening::Switchover, &self.trace);
+        }
         let Some(control) = &mut self.control else { return false };
         let now = control.instant(self.now);
         let done = control.care.handle_order(order, now);
         self.follow_control();
         done.is_ok()
+    }
+
+    /// A server's number in the plan.
+    ///
+    /// # Panics
+    ///
+    /// When it is not in the plan: a mistake in a scenario.
+    pub fn target(&self, server: usize) -> TargetId {
+        self.checks.known.target(server).expect("the server is in the plan")
     }
 
     /// What the doctor says.
@@ -795,6 +820,6 @@ fn parse(topology: &Topology) -> Config {
 }
 
 /// A plan's server by name.
-pub(crate) fn target_of(plan: &Plan, name: &str) -> Option<dataplane_flow::TargetId> {
+pub(crate) fn target_of(plan: &Plan, name: &str) -> Option<TargetId> {
     plan.targets.iter().find(|target| target.name == name).map(|target| target.id)
 }

@@ -3,6 +3,7 @@
 
 mod accounting;
 mod binding;
+mod detection;
 mod down;
 mod drain;
 mod inbound;
@@ -11,6 +12,7 @@ mod isolation;
 mod liveness;
 mod one_server;
 mod outbound;
+mod roles;
 
 use crate::packet::{self, ACK, Content, Frame, RST, SYN};
 use crate::server::Health;
@@ -21,6 +23,7 @@ use core::fmt::Debug;
 use core::net::Ipv4Addr;
 use dataplane_flow::TargetId;
 use dataplane_message::{Admin, Conditions, Health as Judged, MemberCondition, Plan, Step};
+use std::collections::HashMap;
 use tests_model::Mac;
 
 /// Violations after which a run is given up.
@@ -141,6 +144,8 @@ pub enum Happening<'a> {
     DataPathStarted,
     /// No more faults.
     Quiet,
+    /// The operator wants another primary.
+    Switchover,
 }
 
 /// A server as the checkers know it.
@@ -167,6 +172,8 @@ pub struct Known {
     pub routers: usize,
     /// Routers' MACs.
     pub router_macs: Vec<Mac>,
+    /// Their addresses.
+    pub router_addresses: Vec<Ipv4Addr>,
     /// Servers.
     pub servers: Vec<KnownServer>,
     /// The plan that was sent last.
@@ -177,6 +184,8 @@ pub struct Known {
     pub acknowledged: u64,
     /// What control decided last, as the data path was told it.
     pub conditions: Conditions,
+    /// The only faults are lost frames, one in a hundred at most: nothing may be taken out for that.
+    pub gentle: bool,
     /// Carrier by port.
     pub up: Vec<bool>,
     /// When the data path had its first plan: what came before has left no trace in it.
@@ -190,11 +199,13 @@ impl Default for Known {
             vmac: [0; 6],
             routers: 0,
             router_macs: Vec::new(),
+            router_addresses: Vec::new(),
             servers: Vec::new(),
             plan: Plan::default(),
             epoch: 0,
             acknowledged: 0,
             conditions: Conditions::default(),
+            gentle: false,
             up: vec![true; 32],
             data_path_ready: 0,
         }
@@ -241,6 +252,14 @@ impl Known {
         self.judged(server) == Judged::Up && !self.conditions.members.iter().any(closed)
     }
 
+    /// What was told of a server says that something is wrong with it: a backup that is not wanted, or a
+    /// server that the operator has taken out, is not meant.
+    pub fn conditions_count_as_alarm(&self, server: usize) -> bool {
+        let id = self.target(server);
+        let backup = self.plan.clusters.iter().flat_map(|c| &c.services).flat_map(|s| &s.members);
+        self.admin(server) == Admin::Enabled && !backup.clone().any(|m| Some(m.target) == id && m.backup)
+    }
+
     fn follow(&mut self, now: u64, happening: &Happening<'_>) {
         match happening {
             Happening::Server { server, health } => self.servers[*server].health = *health,
@@ -267,7 +286,7 @@ impl Known {
                 self.acknowledged = 0;
                 self.conditions = Conditions::default();
             }
-            Happening::Quiet => {}
+            Happening::Quiet | Happening::Switchover => {}
         }
     }
 }
@@ -297,6 +316,12 @@ pub struct Checks {
     all: Vec<Box<dyn Check>>,
     /// When each server was last sent a new flow.
     last_new: Vec<Option<u64>>,
+    /// The server that each client's newest connection began at.
+    began_at: HashMap<(Ipv4Addr, u16), usize>,
+    /// New flows by server.
+    pub new: Vec<u64>,
+    /// When a frame for one router was last sent to another (FS-13).
+    pub last_redirect: Option<u64>,
     /// What was found.
     pub violations: Vec<Violation>,
 }
@@ -315,9 +340,20 @@ impl Checks {
             Box::new(down::Down::default()),
             Box::new(drain::Drain::default()),
             Box::new(liveness::Liveness::default()),
+            Box::new(detection::Detection::default()),
+            Box::new(roles::Roles::default()),
         ];
         let last_new = vec![None; known.servers.len()];
-        Self { known, all, last_new, violations: Vec::new() }
+        let new = vec![0; known.servers.len()];
+        Self {
+            known,
+            all,
+            last_new,
+            began_at: HashMap::new(),
+            new,
+            last_redirect: None,
+            violations: Vec::new(),
+        }
     }
 
     /// So much is wrong that there is no point in going on.
@@ -328,6 +364,11 @@ impl Checks {
     /// When a server was last sent a new flow.
     pub fn last_new_flow(&self, server: usize) -> Option<u64> {
         self.last_new.get(server).copied().flatten()
+    }
+
+    /// The server that a client's connection began at.
+    pub fn server_of(&self, client: (Ipv4Addr, u16)) -> Option<usize> {
+        self.began_at.get(&client).copied()
     }
 
     /// Adds one that a scenario has found.
@@ -341,8 +382,14 @@ impl Checks {
             return;
         }
         let turn = Turn { now, ins: seen(&passage.ins), outs: seen(&passage.outs), counts };
-        for (out, _) in new_flows(&turn, &self.known) {
-            self.last_new[out] = Some(now);
+        for (server, client) in new_flows(&turn, &self.known) {
+            self.last_new[server] = Some(now);
+            if self.began_at.insert(client, server) != Some(server) {
+                self.new[server] += 1;
+            }
+        }
+        if redirected(&turn, &self.known).next().is_some() {
+            self.last_redirect = Some(now);
         }
         let mut wrong = Vec::new();
         for check in &mut self.all {
@@ -386,6 +433,18 @@ pub(crate) fn new_flows<'a>(
             return None;
         }
         Some((known.server(out.port, frame.dst)?, segment.src))
+    })
+}
+
+/// Frames for one router that were sent to another (FS-13).
+pub(crate) fn redirected<'a>(
+    turn: &'a Turn<'_>,
+    known: &'a Known,
+) -> impl Iterator<Item = &'a Seen<'a>> + 'a {
+    let router = |bytes: &[u8]| known.router_macs.iter().any(|mac| bytes.get(..6) == Some(&mac[..]));
+    turn.outs.iter().filter(move |out| {
+        let came = out.of.map(|at| turn.ins[at].bytes);
+        came.is_some_and(|came| came[..6] != out.bytes[..6] && router(came) && router(out.bytes))
     })
 }
 

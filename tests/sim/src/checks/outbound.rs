@@ -15,7 +15,7 @@ impl Check for Outbound {
     fn turn(&mut self, turn: &Turn<'_>, known: &Known, wrong: &mut Vec<String>) {
         for out in &turn.outs {
             let Some(frame) = out.frame else { continue };
-            let Some((from, _)) = frame.content.addresses() else { continue };
+            let Some((from, to)) = frame.content.addresses() else { continue };
             if from != known.vip {
                 continue;
             }
@@ -32,10 +32,12 @@ impl Check for Outbound {
             if came.bytes == out.bytes {
                 continue;
             }
-            // FS-13: from one router to another.
+            // FS-13: from one router to another, but for what is addressed to the router itself.
             let router = |bytes: &[u8]| known.router_macs.iter().any(|mac| bytes[..6] == mac[..]);
             if !(router(came.bytes) && router(out.bytes)) {
                 wrong.push(format!("destination changed: {}", describe(out.bytes)));
+            } else if known.router_addresses.contains(&to) {
+                wrong.push(format!("for the router itself, and redirected: {}", describe(out.bytes)));
             }
         }
     }

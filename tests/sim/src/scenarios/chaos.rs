@@ -11,6 +11,7 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "chaos",
     about: "losses, partitions, crashes, pauses, flaps and restarts, drawn from the seed",
+    cost: 1,
     play,
     bounds: &[],
 };

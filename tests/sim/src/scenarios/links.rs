@@ -8,6 +8,7 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "links",
     about: "servers' links go and come under load; others notice nothing",
+    cost: 1,
     play,
     bounds: &[Bound { figure: "link down to last new flow, ms", of: Part::Max, most: 100.0 }],
 };

@@ -1,9 +1,20 @@
 //! What happens to the switch, one function each.
 
+mod availability;
+mod balance;
 mod chaos;
+mod drain;
+mod failure;
+mod flapping;
+mod frozen;
+mod innocent;
+mod kit;
 mod links;
+mod pools;
 mod reconfigure;
 mod restart;
+mod routers;
+mod waiting;
 
 use crate::checks::Violation;
 use crate::defect::Defect;
@@ -18,6 +29,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows.
     pub about: &'static str,
+    /// How much longer a run takes than most: where few seeds are played, so many times fewer are.
+    pub cost: u64,
     /// It, from a seed.
     pub play: fn(&Run) -> World,
     /// What its figures have to be, over all seeds.
@@ -102,7 +115,24 @@ impl Scenario {
 }
 
 /// All scenarios.
-pub const ALL: &[Scenario] = &[links::SCENARIO, reconfigure::SCENARIO, restart::SCENARIO, chaos::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    failure::SCENARIO,
+    frozen::SCENARIO,
+    links::SCENARIO,
+    flapping::SCENARIO,
+    availability::SCENARIO,
+    routers::SCENARIO,
+    pools::SCENARIO,
+    drain::SCENARIO,
+    reconfigure::SCENARIO,
+    balance::SCENARIO,
+    restart::SCENARIO,
+    innocent::ROUTERS,
+    waiting::SCENARIO,
+    innocent::NOISE,
+    innocent::LOSS,
+    chaos::SCENARIO,
+];
 
 /// The one of that name.
 pub fn named(name: &str) -> Option<&'static Scenario> {

@@ -9,6 +9,7 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "h",
     about: "add, remove, drain and re-weight under open flows: none is broken, none moves",
+    cost: 1,
     play,
     bounds: &[
         Bound { figure: "established flows moved", of: Part::Max, most: 0.0 },

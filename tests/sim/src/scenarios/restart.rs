@@ -9,6 +9,7 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "j",
     about: "control killed, paused and started again under load; then the data path: connections survive",
+    cost: 1,
     play,
     bounds: &[
         Bound { figure: "reset", of: Part::Max, most: 0.0 },
