@@ -128,10 +128,38 @@ pub fn arp_frame(dst: Mac, arp: &Arp) -> Vec<u8> {
     frames::ethernet(dst, arp.sender.0, None, 0x0806, &frames::arp(arp.op, arp.sender, arp.target))
 }
 
+/// The Internet checksum (RFC 1071) over these, and what is added to it.
+fn checksum(bytes: &[u8], more: u32) -> [u8; 2] {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let mut sum: u32 = more + pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum::<u32>();
+    sum += rest.first().map_or(0, |last| u32::from(*last) << 8);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// The answer to an echo request.
+pub fn echo_reply(request: &[u8]) -> Vec<u8> {
+    let mut reply = request.to_vec();
+    if let Some(head) = reply.first_chunk_mut::<4>() {
+        *head = [0; 4];
+    }
+    let sum = checksum(&reply, 0);
+    if let Some(field) = reply.get_mut(2..4) {
+        field.copy_from_slice(&sum);
+    }
+    reply
+}
+
 /// An IP packet with a segment in it; `id` makes it unlike any other.
 pub fn tcp_packet(segment: &Segment<'_>, id: u16) -> Vec<u8> {
-    let payload =
+    let mut payload =
         frames::tcp(segment.src.1, segment.dst.1, segment.flags, segment.seq, segment.ack, segment.data);
+    let halves = |ip: Ipv4Addr| (u32::from(ip) >> 16) + (u32::from(ip) & 0xffff);
+    let pseudo = halves(segment.src.0) + halves(segment.dst.0) + 6 + payload.len() as u32;
+    let sum = checksum(&payload, pseudo);
+    payload[16..18].copy_from_slice(&sum);
     frames::v4(segment.src.0, segment.dst.0, 6, id, 0, &payload)
 }
 

@@ -63,8 +63,7 @@ impl Router {
     fn beyond(&mut self, packet: &[u8], now: u64, sends: &mut Sends) {
         let Some(Content::Icmp(src, dst, message)) = packet::ip(packet) else { return };
         if self.uplink && message.first() == Some(&8) {
-            let mut answer = message.to_vec();
-            answer[0] = 0;
+            let answer = packet::echo_reply(message);
             self.id = self.id.wrapping_add(1);
             let packet = tests_model::frames::v4(dst, src, 1, self.id, 0, &answer);
             self.neighbours.send(src, packet, now, &mut sends.frames);
@@ -91,8 +90,7 @@ impl Router {
             Content::Icmp(src, dst, message) if dst == self.address => {
                 self.own += 1;
                 if message.first() == Some(&8) {
-                    let mut answer = message.to_vec();
-                    answer[0] = 0;
+                    let answer = packet::echo_reply(message);
                     self.id = self.id.wrapping_add(1);
                     let packet = tests_model::frames::v4(self.address, src, 1, self.id, 0, &answer);
                     self.neighbours.send(src, packet, now, &mut sends.frames);

@@ -181,8 +181,7 @@ impl Server {
             Content::Arp(arp) => self.arp(&arp, now, sends),
             Content::Tcp(segment) if segment.dst.0 == self.vip => self.tcp(&segment, now, sends),
             Content::Icmp(src, dst, message) if dst == self.vip && message.first() == Some(&8) => {
-                let mut answer = message.to_vec();
-                answer[0] = 0;
+                let answer = packet::echo_reply(message);
                 let packet = tests_model::frames::v4(self.vip, src, 1, self.next_id(), 0, &answer);
                 self.route(src, packet, now, sends);
             }

@@ -320,6 +320,8 @@ pub struct Checks {
     began_at: HashMap<(Ipv4Addr, u16), usize>,
     /// New flows by server.
     pub new: Vec<u64>,
+    /// Clients' segments that each server was sent.
+    pub reached: Vec<u64>,
     /// When a frame for one router was last sent to another (FS-13).
     pub last_redirect: Option<u64>,
     /// What was found.
@@ -345,6 +347,7 @@ impl Checks {
         ];
         let last_new = vec![None; known.servers.len()];
         let new = vec![0; known.servers.len()];
+        let reached = new.clone();
         Self {
             known,
             all,
@@ -386,6 +389,13 @@ impl Checks {
             self.last_new[server] = Some(now);
             if self.began_at.insert(client, server) != Some(server) {
                 self.new[server] += 1;
+            }
+        }
+        for out in &turn.outs {
+            let client =
+                out.frame.and_then(|f| f.content.addresses()).filter(|(_, to)| *to == self.known.vip);
+            if let (Some(_), Some(_), Some(server)) = (client, out.of, self.known.server_at(out.port)) {
+                self.reached[server] += 1;
             }
         }
         if redirected(&turn, &self.known).next().is_some() {
