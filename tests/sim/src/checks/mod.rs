@@ -354,6 +354,7 @@ impl Checks {
             last_new,
             began_at: HashMap::new(),
             new,
+            reached,
             last_redirect: None,
             violations: Vec::new(),
         }

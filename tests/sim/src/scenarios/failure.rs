@@ -21,14 +21,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn play(run: &Run) -> World {
-    let servers = 4 + (run.seed % 3) as usize;
+    let servers = 3;
     let mut world = run.world(Topology { servers, ..Topology::default() });
     world.open(40, Kind::KeepAlive { every: 2 * S }, 200 * MS);
     world.load(200.0);
     world.run(3 * S);
     let mut faulty = Vec::new();
     for round in 0..2 {
-        let server = (world.random.below(servers as u64 / 2) as usize) * 2 + round;
+        let server = (run.seed as usize + round) % servers;
         let health = if (run.seed + round as u64) % 2 == 0 { Health::Killed } else { Health::Gone };
         faulty.push(server);
         world.server(server, health);
