@@ -4,8 +4,12 @@ use crate::event::Sign;
 use dataplane_flow::Instant;
 use dataplane_message::MemberSigns;
 
-/// How many signs in a row count.
-const ROW: u64 = 3;
+/// How many refusals in a row count.
+const REFUSED_ROW: u64 = 3;
+
+/// How many of the other signs in a row count. Lost frames look like them: with one in a hundred lost each way,
+/// three in a row come about by chance every few minutes, five once in weeks.
+const MISSING_ROW: u64 = 5;
 
 /// Signs count for a server that has completed handshakes so recently.
 const RECENT_NS: u64 = 60_000_000_000;
@@ -29,8 +33,8 @@ const RUSH_NS: u64 = 5_000_000_000;
 /// | row | sign | ended by | counts when |
 /// | --- | --- | --- | --- |
 /// | refused | a refused SYN | an accepted one | 3, and no accepted one for as long as 3 usually take (at most 300 ms) |
-/// | unanswered | an opened flow | an accepted or refused one | 3, the first older than W = max(100 ms, 4 x own connect time) |
-/// | frozen | a request | a response | 3, the first older than max(200 ms, 8 x own response time) |
+/// | unanswered | an opened flow | an accepted or refused one | 5, the first older than W = max(100 ms, 4 x own connect time) |
+/// | frozen | a request | a response | 5, the first older than max(200 ms, 8 x own response time) |
 ///
 /// It counts against the server only if it has completed handshakes in the last minute and its peers do better
 /// in the same time: one of them accepts (responds), and none of them both accepts and refuses, which is what a
@@ -147,8 +151,18 @@ impl Passive {
         [Sign::Refused, Sign::Unanswered, Sign::Frozen]
             .into_iter()
             .zip(self.rows)
-            .filter_map(|(sign, row)| row.filter(|row| row.count >= ROW).map(|row| (sign, row.first)))
+            .filter_map(|(sign, row)| row.filter(|row| row.count >= sign.row()).map(|row| (sign, row.first)))
             .map(move |(sign, first)| (sign, first, at(sign, first)))
+    }
+}
+
+impl Sign {
+    /// How many in a row count.
+    fn row(self) -> u64 {
+        match self {
+            Self::Refused => REFUSED_ROW,
+            Self::Unanswered | Self::Frozen => MISSING_ROW,
+        }
     }
 }
 

@@ -166,14 +166,19 @@ impl Core {
         })
     }
 
+    /// How long it has to stay good. After a link's fall, which is seen exactly, checks need not tell how often
+    /// something comes and goes between two of them: in service within 2 s of a link that comes back.
     fn hold_ms(&self, key: MemberKey, is_unplugged: bool) -> u64 {
+        if is_unplugged {
+            return HOLD_LINK_MS;
+        }
         let rise = self
             .watches_of(key)
             .map(|slot| slot.watch.timing())
             .map(|t| u64::from(t.rise) * u64::from(t.interval_ms))
             .max()
             .unwrap_or(0);
-        rise.max(if is_unplugged { HOLD_LINK_MS } else { HOLD_MS }).min(crate::damper::HOLD_MAX_MS)
+        rise.clamp(HOLD_MS, crate::damper::HOLD_MAX_MS)
     }
 
     pub(super) fn watches_of(&self, key: MemberKey) -> impl Iterator<Item = &Slot> {
