@@ -243,17 +243,19 @@ impl<'a> Control<'a> {
     /// Does what the conversation wants, until it wants nothing.
     fn follow(&mut self) {
         loop {
-            while let Some(message) = self.conversation.poll_transmit() {
-                if let Some(link) = &mut self.link
-                    && let Err(error) = link.send(&message)
-                {
-                    self.lost(&error);
-                }
-            }
+            // What was decided goes before a plan that was not sent yet: so events come first.
             if let Some(event) = self.conversation.poll_event() {
                 self.handle(event);
-            } else if !self.follow_care(self.now()) {
-                return;
+                continue;
+            }
+            if self.follow_care(self.now()) {
+                continue;
+            }
+            let Some(message) = self.conversation.poll_transmit() else { return };
+            if let Some(link) = &mut self.link
+                && let Err(error) = link.send(&message)
+            {
+                self.lost(&error);
             }
         }
     }
@@ -291,6 +293,9 @@ impl<'a> Control<'a> {
             Event::Adopted { boot_id, running, conditions } => {
                 let now = self.now();
                 self.keeping.care.handle_adopted(boot_id, running, *conditions, now);
+                if !running {
+                    self.care_for_coming_plan(now);
+                }
             }
             Event::Signs(signs) => {
                 let now = self.now();

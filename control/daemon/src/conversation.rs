@@ -260,13 +260,25 @@ impl Conversation {
         answering
     }
 
-    /// Tells the data path what was decided beside the plan; `false` when there is nobody to tell.
+    /// Tells the data path what was decided beside the plan; `false` when there is nobody to tell. Before a
+    /// plan that waits to be sent: a data path that has just started must not go by that plan alone, not even
+    /// for the time of a burst (FS-14).
     pub fn send_conditions(&mut self, conditions: Conditions) -> bool {
         let answering = self.is_answering();
         if answering {
-            self.transmit.push_back(ToDataPath::Conditions(Box::new(conditions)));
+            let is_plan = |message: &ToDataPath| matches!(message, ToDataPath::Apply { .. });
+            let at = self.transmit.iter().position(is_plan).unwrap_or(self.transmit.len());
+            self.transmit.insert(at, ToDataPath::Conditions(Box::new(conditions)));
         }
         answering
+    }
+
+    /// The plan that the data path is being told.
+    pub fn coming(&self) -> Option<&Plan> {
+        match &self.state {
+            State::Applying { plan, .. } => Some(plan),
+            _ => None,
+        }
     }
 
     /// Has the data path send a frame; `false` when there is nobody to tell.

@@ -92,6 +92,15 @@ impl Control {
         self.care.handle_plan(&in_force.plan, &settings, now);
     }
 
+    /// A data path that has just started is about to be told a plan.
+    pub fn care_for_coming_plan(&mut self, now: u64) {
+        let now = self.instant(now);
+        if let Some(plan) = self.conversation.coming() {
+            let settings = self.conversation.wanted().settings(plan);
+            self.care.handle_plan(plan, &settings, now);
+        }
+    }
+
     /// What was decided goes to the data path; whether there was anything, and what is for the log.
     pub fn follow_care(&mut self) -> (bool, Vec<CareEvent>) {
         let mut any = false;

@@ -694,7 +694,11 @@ impl World {
                 self.checks.happens(self.now, &happening, &self.trace);
             }
             ToDataPath::Conditions(conditions) => {
-                self.trace.note(self.now, format!("conditions {}", conditions.serial));
+                let words = match &conditions.orders[..] {
+                    [] => format!("conditions {}", conditions.serial),
+                    orders => format!("conditions {}, {orders:?}", conditions.serial),
+                };
+                self.trace.note(self.now, words);
                 self.checks.happens(self.now, &Happening::Conditions(conditions), &self.trace);
             }
             _ => {}
@@ -732,11 +736,6 @@ impl World {
             if control.is_paused(self.now) {
                 return;
             }
-            while let Some(message) = control.poll_transmit() {
-                if let Some(link) = control.link {
-                    self.queue.push(self.now + SOCKET, Event::ToDataPath(link, message));
-                }
-            }
             if let Some(said) = control.conversation.poll_event() {
                 self.said(said);
                 continue;
@@ -752,8 +751,12 @@ impl World {
                 }
             }
             self.log.extend(events.into_iter().map(|event| (self.now, event)));
-            if !any {
-                break;
+            if any {
+                continue;
+            }
+            let Some(message) = control.poll_transmit() else { break };
+            if let Some(link) = control.link {
+                self.queue.push(self.now + SOCKET, Event::ToDataPath(link, message));
             }
         }
         self.wake_control();
@@ -786,6 +789,9 @@ impl World {
             Said::Adopted { boot_id, running, conditions } => {
                 let now = control.instant(self.now);
                 control.care.handle_adopted(boot_id, running, *conditions, now);
+                if !running {
+                    control.care_for_coming_plan(self.now);
+                }
             }
             Said::Report(report) => {
                 let now = control.instant(self.now);

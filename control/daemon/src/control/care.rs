@@ -44,6 +44,15 @@ impl Control<'_> {
         changes
     }
 
+    /// A data path that has just started is about to be told a plan: what is decided about it, roles above all,
+    /// has to be there first (FS-14).
+    pub(super) fn care_for_coming_plan(&mut self, now: Instant) {
+        if let Some(plan) = self.conversation.coming() {
+            let settings = self.conversation.wanted().settings(plan);
+            self.keeping.care.handle_plan(plan, &settings, now);
+        }
+    }
+
     /// Passes on what has been decided; whether there was anything.
     pub(super) fn follow_care(&mut self, now: Instant) -> bool {
         let mut any = false;

@@ -313,3 +313,23 @@ fn the_steps_of_a_new_weight_are_one() {
     };
     assert!(matches!(steps.as_slice(), [Step::SetCluster(_)]));
 }
+
+#[test]
+fn fs14_what_was_decided_goes_before_a_plan_that_waits() {
+    let mut talk = Talk::in_state(In::Greeting);
+    let snapshot = ToControl::Snapshot {
+        version: VERSION,
+        boot_id: 1,
+        epoch: 0,
+        plan: Box::default(),
+        conditions: Box::default(),
+        report: Box::default(),
+    };
+    talk.conversation.handle_message(snapshot, talk.now);
+    assert!(talk.conversation.coming().is_some_and(|plan| !plan.clusters.is_empty()));
+    assert!(talk.conversation.send_conditions(Conditions { serial: 7, ..Conditions::default() }));
+    let said = talk.said();
+    assert!(said.starts_with("conditions 7, apply 1 "), "{said}");
+    talk.give("ack");
+    assert!(talk.conversation.coming().is_none());
+}

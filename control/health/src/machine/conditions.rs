@@ -1,7 +1,7 @@
 //! What the data path is told.
 
 use super::Core;
-use dataplane_flow::Instant;
+use dataplane_flow::{Instant, TargetId};
 use dataplane_message::{Assignment, Conditions, Health, MemberCondition, RouterCondition, TargetCondition};
 
 impl Core {
@@ -20,13 +20,18 @@ impl Core {
         self.conditions = Some(Conditions { serial: self.serial, ..fresh });
     }
 
+    fn is_primary(&self, id: TargetId) -> bool {
+        self.clusters.values().any(|c| c.roles.as_ref().is_some_and(|roles| roles.primary() == Some(id)))
+    }
+
     fn make(&self, now: Instant) -> Conditions {
         let targets = self
             .servers
             .iter()
             .map(|(id, server)| {
-                let is_closing =
-                    server.drain.as_ref().is_some_and(|d| d.is_closing()) || server.closing.is_some();
+                // Who is primary again, since the one after it has failed too, is needed (FS-15).
+                let is_closing = server.drain.as_ref().is_some_and(|d| d.is_closing())
+                    || server.closing.is_some() && !self.is_primary(*id);
                 // What is left is closed as the flows of a dead server are: reset where the cluster says so. It
                 // is not called disabled, since flows of a disabled server go elsewhere unasked.
                 let health = if is_closing { Health::Dead } else { server.health };

@@ -4,7 +4,6 @@
 use super::{Check, Happening, Known};
 use crate::queue::S;
 use crate::server::Health;
-use std::collections::BTreeMap;
 
 /// A server that has recovered is still judged by what was before for so long.
 const RECOVERY: u64 = 10 * S;
@@ -25,7 +24,8 @@ struct Seen {
 pub(super) struct Detection {
     servers: Vec<Seen>,
     figures: Vec<(&'static str, f64)>,
-    changes: BTreeMap<usize, u64>,
+    /// When the operator wanted another primary last: the old one's flows are closed as a dead one's are.
+    ordered: u64,
 }
 
 impl Detection {
@@ -42,6 +42,9 @@ impl Check for Detection {
     fn happens(&mut self, now: u64, what: &Happening<'_>, known: &Known, wrong: &mut Vec<String>) {
         if self.servers.is_empty() {
             self.servers = vec![Seen { takes: true, ..Seen::default() }; known.servers.len()];
+        }
+        if matches!(what, Happening::Switchover) {
+            self.ordered = now;
         }
         let begins = match what {
             Happening::Server { server, health } => match health {
@@ -89,7 +92,6 @@ impl Check for Detection {
             if before == takes {
                 continue;
             }
-            *self.changes.entry(server).or_default() += 1;
             if takes {
                 if let Some((at, name)) = seen.back.take() {
                     self.figures.push((name, (now - at) as f64 / 1e6));
@@ -98,6 +100,7 @@ impl Check for Detection {
                 self.figures.push((name, (now - at) as f64 / 1e6));
             } else if Self::is_well(known, server)
                 && now > seen.well_since + RECOVERY
+                && (self.ordered == 0 || now > self.ordered + RECOVERY)
                 && known.target(server).is_some()
                 && known.conditions_count_as_alarm(server)
             {

@@ -48,7 +48,8 @@ impl Check for Roles {
     fn happens(&mut self, _now: u64, what: &Happening<'_>, known: &Known, _wrong: &mut Vec<String>) {
         self.ordered |= matches!(what, Happening::Switchover);
         if let Some(primary) = self.primary {
-            self.failed |= !known.takes(primary);
+            // A data path that has just started knows nothing; that is no failure of the primary.
+            self.failed |= known.target(primary).is_some() && !known.takes(primary);
         }
     }
 

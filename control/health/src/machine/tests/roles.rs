@@ -83,3 +83,18 @@ fn fs15_switchover_by_order() {
     world.run(14_000);
     assert_eq!(world.core.handle_order(order(None, false), world.now), Err(OrderError::NoneOperational));
 }
+
+#[test]
+fn fs15_a_former_primary_that_is_needed_again_is_not_closed_any_more() {
+    let plan = plan(3, ClusterMode::Availability);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    let order = Order::Switchover { cluster: C, to: Some(B), reset: true };
+    assert_eq!(world.core.handle_order(order, world.now), Ok(()));
+    world.take();
+    assert_eq!(world.health(A), Health::Dead, "its flows are reset");
+    world.servers.insert(B, Is::Gone);
+    world.run(6900);
+    assert_eq!(world.roles()[0], P);
+    assert_eq!(world.health(A), Health::Up, "it gets all new flows");
+}
