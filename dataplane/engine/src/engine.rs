@@ -10,7 +10,7 @@ use crate::neighbour::Askers;
 use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
-use dataplane_message::FlowFilter;
+use dataplane_message::{FlowFilter, PortRole};
 use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, PortId, Verdict, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
@@ -131,6 +131,11 @@ impl Engine {
     /// [`Self::process`] and [`Self::tick`].
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
+    }
+
+    /// Whether servers are behind the port: what comes from there is somebody's whom the plan names.
+    pub fn is_server_port(&self, port: PortId) -> bool {
+        self.tables.ports[port.index() & 31].role == PortRole::Server
     }
 
     /// This worker's counters.

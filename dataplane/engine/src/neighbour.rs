@@ -358,8 +358,8 @@ impl Engine {
         self.out_of(PortSet::EMPTY.with(port), meta)
     }
 
-    /// A copy of an answer for one more server.
-    fn copy_to(&mut self, data: &[u8], meta: &Meta, target: TargetId) {
+    /// A copy of an answer for one more server. Longer than [`crate::OWN_FRAME_MAX`]: none, and counted.
+    pub(crate) fn copy_to(&mut self, data: &[u8], meta: &Meta, target: TargetId) {
         let Some(target) = self.tables.target(target) else { return };
         let (mac, port) = (MacAddr::from_u64(target.mac), target.port);
         let l3 = usize::from(meta.layers.l3);

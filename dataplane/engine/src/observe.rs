@@ -14,7 +14,7 @@ use crate::tables::address_words;
 use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{AlarmKind, UdpMode, probe_port};
+use dataplane_message::{AlarmKind, PROBE_PORT_FIRST, UdpMode, probe_port};
 use dataplane_port::{DropReason, Head, PuntReason, Verdict};
 use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// Whether it answers a probe of control: to the cluster's probe address, and the port, echo identifier
-    /// or quoted port that is this server's (FS-30). Asked only of packets whose flow has no entry.
+    /// or quoted port that is this server's (FS-30). Asked only of packets whose flow has no entry, and of ICMP.
     fn answers_probe(&self, data: &[u8], meta: &Meta) -> bool {
         let Some(cluster) = self.tables.cluster(meta.cluster) else { return false };
         let probe = address_words(cluster.probe);
@@ -84,7 +84,9 @@ impl Engine {
         now: Instant,
     ) -> Option<Verdict> {
         let slot = slot.or_else(|| self.shard.find(meta.hash));
-        if slot.is_none() && self.answers_probe(head.data, meta) {
+        // What a server pings may have a probe's identifier: that entry is not to hide the probe's answers.
+        let echo = matches!(meta.layers.protocol, protocol::ICMP | protocol::ICMPV6);
+        if (slot.is_none() || echo) && self.answers_probe(head.data, meta) {
             // No load, and no flow: control has asked (FS-30).
             self.counters().target(meta.sender).heard.add(1);
             return Some(Verdict::Punt(PuntReason::Probe));
@@ -201,6 +203,15 @@ impl Engine {
         let Some(cluster) = tables.cluster(meta.cluster) else { return };
         if martian(meta.key.client_words(), meta.key.is_v6()) {
             return; // F11: or what comes from there would find an entry.
+        }
+        // FS-30: to a probe's port, but another server's: an entry would hide that one's answers. What comes
+        // from there is dropped anyway.
+        let ports = matches!(layers.protocol, protocol::TCP | protocol::UDP);
+        if ports
+            && meta.key.client_port() >= PROBE_PORT_FIRST
+            && meta.key.client_words() == address_words(cluster.probe)
+        {
+            return;
         }
         let (state, flags) = match (meta.key.kind(), layers.protocol) {
             (KeyKind::Ipsec, _) => (State::Ipsec, 0),

@@ -5,9 +5,9 @@
 use crate::classify::{Meta, Way, addresses};
 use crate::tables::{Hop, HopWay};
 use crate::{Engine, Tables};
-use dataplane_flow::{Instant, ROUTERS_MAX, RouterId, State, TargetId};
+use dataplane_flow::{Entry, Instant, ROUTERS_MAX, RouterId, Slot, State, TargetId};
 use dataplane_message::{PROBE_PORT_FIRST, PortRole, Redirect};
-use dataplane_port::{DropReason, Head, PortId, Verdict};
+use dataplane_port::{DropReason, Head, PortId, PuntReason, Verdict};
 use dataplane_wire::{MacAddr, Network, Part, icmp, icmpv6, protocol};
 
 impl Engine {
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Whether it is the echo reply to a probe of a router, or through one (FS-13): from outside, to a VIP,
-    /// with the identifier of a router that exists. Asked only of packets whose flow has no entry.
+    /// with the identifier of a router that exists.
     pub(crate) fn answers_router_probe(&self, meta: &Meta, port: PortId) -> bool {
         let layers = &meta.layers;
         let reply = match layers.protocol {
@@ -144,6 +144,28 @@ impl Engine {
         let number = layers.source.checked_sub(PROBE_PORT_FIRST).filter(|_| reply && outside);
         meta.way == Way::Inbound
             && number.is_some_and(|number| self.tables.pools.router(RouterId(number)).is_some())
+    }
+
+    /// An echo reply with a router's identifier goes to control, whether a server pings with the same one or
+    /// not: or one that pings the same address would hide what control asks for. That server has a copy.
+    #[cold]
+    pub(crate) fn take_router_answer(
+        &mut self,
+        head: &Head<'_>,
+        meta: &Meta,
+        slot: Option<Slot>,
+        now: Instant,
+    ) -> Verdict {
+        if let Err(reason) = self.examine(head, meta, now) {
+            return Verdict::Drop(reason);
+        }
+        if let Some(slot) = slot.or_else(|| self.shard.find(meta.hash)) {
+            let entry = self.shard.entry(slot);
+            if entry.flags() & Entry::FROM_SERVER != 0 {
+                self.copy_to(head.data, meta, entry.target());
+            }
+        }
+        Verdict::Punt(PuntReason::RouterEcho)
     }
 
     /// New tables: which routers go down with them.

@@ -10,7 +10,7 @@ use crate::tcp::{self, Change};
 use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{PROBE_PORT_FIRST, PortRole, UdpMode};
-use dataplane_port::{DropReason, Head, PortId, PuntReason, Verdict};
+use dataplane_port::{DropReason, Head, PortId, Verdict};
 use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
 
@@ -44,6 +44,9 @@ impl Engine {
             if let Err(reason) = self.examine(head, meta, now) {
                 return Verdict::Drop(reason);
             }
+        }
+        if self.answers_router_probe(meta, head.port) {
+            return self.take_router_answer(head, meta, slot, now);
         }
         match self.follow(head, meta, slot, now) {
             Followed::To(target) => self.send_to(target, head, meta),
@@ -220,9 +223,6 @@ impl Engine {
         if !error && let Err(reason) = self.examine(head, meta, now) {
             return Verdict::Drop(reason);
         }
-        if self.answers_router_probe(meta, head.port) {
-            return Verdict::Punt(PuntReason::Probe);
-        }
         // FS-4: a server that carries the source address would take the packet for its own.
         let source = (meta.way == Way::Between).then_some(meta.sender_cluster);
         let allowed =
@@ -285,7 +285,7 @@ impl Engine {
 
     /// What is looked at once per flow, not per packet (but for ICMP errors, which are few): sources that cannot be, ports and flags that
     /// no honest sender uses (F11, F12).
-    fn examine(&mut self, head: &Head<'_>, meta: &Meta, now: Instant) -> Result<(), DropReason> {
+    pub(crate) fn examine(&mut self, head: &Head<'_>, meta: &Meta, now: Instant) -> Result<(), DropReason> {
         let layers = &meta.layers;
         let ip = crate::classify::addresses(head.data, layers.network, usize::from(layers.l3));
         let source = ip.map_or([0; 2], |ip| ip.source);

@@ -78,8 +78,10 @@ reasons! {
     PuntReason {
         /// A link-layer neighbour announces itself (LLDP).
         Lldp => "lldp",
-        /// An answer to a probe of the control core (FS-13, FS-30).
+        /// An answer to a probe of the control core, from the machine that was asked (FS-13, FS-30).
         Probe => "probe",
+        /// An echo reply that may answer a probe through a router (FS-13), from anywhere.
+        RouterEcho => "router-echo",
     }
 }
 

@@ -5,7 +5,7 @@ use crate::seat::{Command, Crossing, WorkerSeat};
 use dataplane_engine::{Bucket, Engine, Release};
 use dataplane_flow::Instant;
 use dataplane_port::{
-    BURST, DropReason, EMIT_MAX, Head, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
+    BURST, DropReason, EMIT_MAX, Head, PORTS_MAX, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
 };
 use rtrb::Producer;
 
@@ -13,9 +13,37 @@ use rtrb::Producer;
 const PUNT_PPS: u32 = 1_000;
 const PUNT_BURST: u32 = 200;
 
-/// The same for answers to probes, which have a ring of their own (C7).
+/// The same for answers to probes, which have a ring of their own, from one port with servers behind it: so
+/// many that 4,096 servers on one trunk are heard, so few that one port leaves the others room in the ring
+/// (C7).
 const ANSWER_PPS: u32 = 20_000;
-const ANSWER_BURST: u32 = 1_000;
+const ANSWER_BURST: u32 = 256;
+
+/// What is let through to control of answers to probes, by where they come from: nobody's flood costs anybody
+/// else's answers (A5, C7).
+#[derive(Debug)]
+struct AnswerLimits {
+    servers: [Bucket; PORTS_MAX],
+    /// ARP and ND of routers.
+    outside: [Bucket; PORTS_MAX],
+    /// Echo replies: anybody on the Internet can send some.
+    echo: Bucket,
+}
+
+impl AnswerLimits {
+    fn new() -> Self {
+        Self {
+            servers: [Bucket::new(ANSWER_PPS, ANSWER_BURST); PORTS_MAX],
+            outside: [Bucket::new(PUNT_PPS, PUNT_BURST); PORTS_MAX],
+            echo: Bucket::new(PUNT_PPS, PUNT_BURST),
+        }
+    }
+
+    fn of(&mut self, port: PortId, serves: bool) -> &mut Bucket {
+        let ports = if serves { &mut self.servers } else { &mut self.outside };
+        &mut ports[port.index() & (PORTS_MAX - 1)]
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Given {
@@ -35,7 +63,7 @@ pub struct Worker<P: Ports> {
     /// its end.
     given: Given,
     punt_limit: Bucket,
-    answer_limit: Bucket,
+    answer_limits: Box<AnswerLimits>,
     listing: Option<Listing>,
 }
 
@@ -50,7 +78,7 @@ impl<P: Ports> Worker<P> {
             refused: Refused::default(),
             given: Given::default(),
             punt_limit: Bucket::new(PUNT_PPS, PUNT_BURST),
-            answer_limit: Bucket::new(ANSWER_PPS, ANSWER_BURST),
+            answer_limits: Box::new(AnswerLimits::new()),
             listing: None,
         }
     }
@@ -116,8 +144,12 @@ impl<P: Ports> Worker<P> {
                 Verdict::Consumed => other[0] += 1,
                 Verdict::Hand(_) => other[1] += 1,
                 Verdict::Punt(reason) => {
+                    let serves = self.seat.engine.is_server_port(head.port);
                     let (ring, limit) = match reason {
-                        PuntReason::Probe => (&mut self.seat.answers, &mut self.answer_limit),
+                        PuntReason::Probe => {
+                            (&mut self.seat.answers, self.answer_limits.of(head.port, serves))
+                        }
+                        PuntReason::RouterEcho => (&mut self.seat.answers, &mut self.answer_limits.echo),
                         PuntReason::Lldp => (&mut self.seat.punts, &mut self.punt_limit),
                     };
                     if punt(ring, limit, head, now) {

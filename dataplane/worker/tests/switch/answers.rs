@@ -108,6 +108,75 @@ fn fs_30_nobody_outside_has_a_servers_answer_taken_for_ours() {
 }
 
 #[test]
+fn fs_30_nothing_that_a_server_sends_hides_another_servers_answers() {
+    for workers in [1, 2] {
+        let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), workers);
+        let others = probe_port(TargetId(1));
+        for frame in [
+            answer(0, others, SYN).frame(),
+            answer(0, others, SYN | ACK).frame(),
+            answer(0, others, ACK).frame(),
+            udp((server_mac(0), VIP, 53), (VMAC, PROBE, others), b"hello"),
+            echo_reply(0, others, 0),
+            // It pings its gateway, by chance with that identifier.
+            echo_reply(0, others, 8),
+        ] {
+            rig.send(S[0], &frame);
+            rig.turn();
+        }
+        punted(&mut rig);
+        for frame in [
+            answer(1, others, SYN | ACK).frame(),
+            answer(1, others, RST | ACK).frame(),
+            udp((server_mac(1), VIP, 53), (VMAC, PROBE, others), b"answer"),
+            echo_reply(1, others, 0),
+        ] {
+            assert!(rig.send(S[1], &frame).is_empty(), "{frame:x?}");
+            rig.turn();
+            assert_eq!(punted(&mut rig), [(S[1], frame)]);
+        }
+    }
+}
+
+#[test]
+fn c7_no_flood_from_one_place_costs_the_answers_of_another() {
+    let mut rig = Rig::new(crate::pools::default_routers());
+    let own = |n: usize| answer(n, probe_port(TargetId(n as u16)), ACK).frame();
+    let [a, b] = dataplane_message::PROBE_PORT_FIRST.to_be_bytes();
+    let echo = ipv4((ROUTER, CLIENT), (VMAC, VIP), 1, &[0, 0, 0, 0, a, b, 0, 1]);
+    let arp = crate::neighbours::arp(
+        dataplane_wire::arp::Operation::Reply,
+        (ROUTER, ROUTER_IP),
+        (VMAC, VIP),
+        VMAC,
+    );
+    let mut heard = [0; 3];
+    punted(&mut rig);
+    // For a second, in turns of 10 ms: the Internet sends echo replies, a server answers what nobody asked; and
+    // another server and a router answer.
+    for _ in 0..100 {
+        for _ in 0..32 {
+            for _ in 0..16 {
+                rig.wire.push(dataplane_port::WorkerId(0), R1, &echo);
+                rig.wire.push(dataplane_port::WorkerId(0), S[0], &own(0));
+            }
+            rig.workers[0].turn(rig.now);
+        }
+        rig.wire.push(dataplane_port::WorkerId(0), S[1], &own(1));
+        rig.wire.push(dataplane_port::WorkerId(0), R1, &arp);
+        rig.workers[0].turn(rig.now);
+        rig.wait_ms(10);
+        for (port, frame) in punted(&mut rig) {
+            heard[0] += usize::from(port == S[1]);
+            heard[1] += usize::from(frame == arp);
+            heard[2] += usize::from(frame == echo);
+        }
+    }
+    assert_eq!(heard[..2], [100, 100]);
+    assert!(heard[2] <= 1_400, "1,000 a second and a burst: {heard:?}");
+}
+
+#[test]
 fn c7_answers_are_not_lost_behind_others_and_probes_not_behind_one_another() {
     let mut rig = Rig::new(plan(Chooser::RoundRobin));
     punted(&mut rig);

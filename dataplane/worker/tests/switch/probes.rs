@@ -182,7 +182,13 @@ fn fs13_echo_replies_from_and_through_routers_are_punted_and_leave_no_flow() {
             .write(&mut ping, &[0; 32])
             .unwrap();
         assert_eq!(rig.send(S[1], &ping).len(), 1);
-        assert_eq!(rig.reaches(R1, &echo_reply((ROUTER, through), PROBE_PORT_FIRST)), 1);
+        let reply = echo_reply((ROUTER, through), PROBE_PORT_FIRST);
+        assert_eq!(rig.reaches(R1, &reply), 1);
+        // ... and control, which may have asked the same address, hears it too.
+        rig.turn();
+        let heard = std::iter::from_fn(|| rig.publisher.poll_message())
+            .any(|message| matches!(message, ToControl::Punt { port: R1, frame } if frame == reply));
+        assert!(heard);
     }
 }
 
