@@ -349,7 +349,29 @@ impl Core {
             }
         }
         self.doctor.handle_alarms(&report.alarms);
+        self.follow_orders(report);
         self.settle(now);
+    }
+
+    /// FS-15: the data path has been told the newest conditions and holds to another primary, which has followed
+    /// one that died unseen here: while control was away, or in the moment before it was told.
+    fn follow_orders(&mut self, report: &Report) {
+        if report.serial == 0 || report.serial != self.serial || self.conditions.is_some() {
+            return;
+        }
+        for (id, order) in &report.orders {
+            let Some(roles) = self.clusters.get(id).and_then(|c| c.roles.as_ref()) else { continue };
+            let told = self.told.as_ref().and_then(|told| told.orders.iter().find(|(of, _)| of == id));
+            let primary = roles.primary();
+            if primary.is_none() || told.and_then(|(_, order)| order.first().copied()) != primary {
+                continue;
+            }
+            let Some(first) = order.first().copied().filter(|first| Some(*first) != primary) else { continue };
+            if roles.role(first) == Some(crate::roles::Role::SecondaryOperational) {
+                self.change_roles(*id, false, |roles| roles.switch_over(Some(first)));
+                self.dirty.extend(primary);
+            }
+        }
     }
 
     /// A server has answered something.
@@ -512,6 +534,9 @@ impl Core {
                 if mac.is_none() && !matches!(what, What::Router(RouterKind::Neighbour)) {
                     return None;
                 }
+                // One that is gone may be back with another card: all are asked, until one answers.
+                let is_lost = plan.mac.is_none() && !state.up;
+                let mac = mac.filter(|_| !(is_lost && matches!(what, What::Router(RouterKind::Neighbour))));
                 let tci = self.tci(plan.port, plan.vlan)?;
                 let router = Router { mac, address: plan.address, tci, port: plan.port };
                 let number = PROBE_PORT_FIRST + (id.0 & 0x0fff);

@@ -18,6 +18,8 @@ pub struct Conditions {
     /// Servers in services.
     pub members: Vec<MemberCondition>,
     /// Servers of availability clusters (FS-14), the primary first: new flows go to the first that is alive.
+    /// Where a primary's death has put another one first, an order that begins with the dead one still is of
+    /// before: it changes nothing, and the reports of that serial say what holds.
     pub orders: Vec<(ClusterId, Vec<TargetId>)>,
     /// Routers.
     pub routers: Vec<RouterCondition>,

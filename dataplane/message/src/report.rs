@@ -21,6 +21,8 @@ pub struct Report {
     pub members: Vec<MemberReport>,
     /// Routers, in the order of the plan.
     pub routers: Vec<RouterReport>,
+    /// The serial of the conditions that were taken last; 0: none yet.
+    pub serial: u64,
     /// Servers of availability clusters, the primary first: the data path itself lets another one
     /// follow a primary that dies while control is away, or before it hears of it (FS-15).
     pub orders: Vec<(ClusterId, Vec<TargetId>)>,

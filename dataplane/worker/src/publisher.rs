@@ -7,6 +7,7 @@
 mod alarms;
 mod flows;
 mod members;
+mod overtaken;
 mod report;
 mod signs;
 
@@ -23,6 +24,7 @@ use dataplane_port::{PORTS_MAX, PortId, PortSet, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, lldp};
 use flows::Question;
 use members::Members;
+use overtaken::Overtaken;
 use signs::Told;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -68,6 +70,8 @@ pub struct Publisher {
     epoch: u64,
     /// What control has decided beside the plan.
     conditions: Conditions,
+    /// Primaries whose deaths control may not know of.
+    overtaken: Overtaken,
     /// The plan's number that control has not been told of yet, and the count of tables handed out with
     /// those that were made of it.
     unacknowledged: Option<(u64, Option<u64>)>,
@@ -127,6 +131,7 @@ impl Publisher {
             plan: Plan::default(),
             epoch: 0,
             conditions: Conditions::default(),
+            overtaken: Overtaken::default(),
             unacknowledged: None,
             tables: Arc::new(Tables::empty()),
             rebuild_at: None,
@@ -175,7 +180,8 @@ impl Publisher {
                 });
             }
             ToDataPath::Apply { epoch, steps } => self.apply(epoch, steps, now),
-            ToDataPath::Conditions(conditions) => {
+            ToDataPath::Conditions(mut conditions) => {
+                self.overtaken.correct(&mut conditions.orders, &self.conditions.orders);
                 // What is the same again makes no tables.
                 if self.conditions != *conditions {
                     self.conditions = *conditions;
@@ -335,8 +341,12 @@ impl Publisher {
             previous: Some(&self.tables),
         }));
         for (cluster, order) in self.tables.succession(&self.plan, &self.conditions) {
-            self.conditions.orders.retain(|(id, _)| *id != cluster);
-            self.conditions.orders.push((cluster, order));
+            let orders = &mut self.conditions.orders;
+            let place = orders.iter().position(|(id, _)| *id == cluster);
+            let before = place.map(|place| orders.remove(place).1);
+            let configured = || self.plan.clusters.iter().find(|c| c.id == cluster).map(|c| &c.servers[..]);
+            self.overtaken.note(cluster, before.as_deref().or_else(configured).unwrap_or_default());
+            orders.push((cluster, order));
         }
         for desk in &mut self.desks {
             if desk.tables_out.push(Arc::clone(&self.tables)).is_ok() {

@@ -61,6 +61,7 @@ fn report(seconds: u64) -> Box<Report> {
         ..PortReport::default()
     };
     Box::new(Report {
+        serial: 0,
         orders: Vec::new(),
         uptime_ms: seconds * 1000,
         ports: vec![port(0, true, true), port(1, false, true), port(2, false, false)],

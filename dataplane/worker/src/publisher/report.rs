@@ -37,6 +37,7 @@ impl Publisher {
                 })
                 .collect(),
             members: self.member_reports(),
+            serial: self.conditions.serial,
             orders: self.conditions.orders.clone(),
             routers: self.plan.routers.iter().map(|router| self.router(router.id)).collect(),
             workers: self.counters.iter().enumerate().map(|(id, c)| worker(id as u8, c)).collect(),

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 /// Between two messages.
 const SIGNS_NS: u64 = 20_000_000;
 
+/// Messages for control beyond which a link's change waits for the next time.
+const SIGNS_MAX: usize = 4096;
+
 /// What control was told on this connection.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -37,7 +40,8 @@ impl Publisher {
     pub(super) fn tell_signs(&mut self, now: Instant, at_once: bool) {
         let waits = || self.out.iter().any(|message| matches!(message, ToControl::Signs(_)));
         let due = now >= self.told.next && !waits();
-        if !self.connected || !due && !at_once {
+        // A link that flaps while control does not listen is told as it is when it does: memory is bounded.
+        if !self.connected || !due && !at_once || self.out.len() >= SIGNS_MAX {
             return;
         }
         let up = self.up();

@@ -160,6 +160,47 @@ fn fs_14_fs_15_a_primary_that_returns_never_pre_empts_even_without_control() {
 }
 
 #[test]
+fn fs_15_what_control_says_before_it_has_heard_of_a_death_brings_nobody_back() {
+    let mut rig = availability();
+    let says = |first: u16, serial| {
+        let orders = vec![(ClusterId(0), [0, 1, 2].map(|n| TargetId((first + n) % 3)).to_vec())];
+        Conditions { serial, orders, ..Conditions::default() }
+    };
+    decide(&mut rig, says(0, 1));
+    // The primary's link is gone for a moment; what control has said meanwhile arrives behind that.
+    rig.link(S[0], false);
+    rig.link(S[0], true);
+    decide(&mut rig, says(0, 2));
+    assert_eq!(shares(&mut rig, 1000, 10), [0, 10, 0]);
+    let report = rig.report();
+    assert_eq!((report.serial, report.orders[0].1[0]), (2, TargetId(1)), "control can tell that it was late");
+    // Once it knows, whatever it says holds.
+    decide(&mut rig, says(1, 3));
+    assert_eq!(shares(&mut rig, 2000, 10), [0, 10, 0]);
+    decide(&mut rig, says(0, 4));
+    assert_eq!(shares(&mut rig, 3000, 10), [10, 0, 0]);
+}
+
+#[test]
+fn links_that_flap_while_control_does_not_listen_fill_no_memory() {
+    let mut rig = availability();
+    rig.publisher.handle_message(ToDataPath::Hello { version: VERSION, sender: 2 }, rig.now);
+    let state = |up| dataplane_worker::PortState { attached: true, up, ..Default::default() };
+    for flap in 0..10_000 {
+        rig.publisher.handle_port(S[0], state(flap % 2 != 0), rig.now);
+        rig.workers[0].turn(rig.now);
+    }
+    let waiting = std::iter::from_fn(|| rig.publisher.poll_message()).count();
+    assert!(waiting <= 4_100, "{waiting}");
+    for up in [false, true] {
+        rig.publisher.handle_port(S[0], state(up), rig.now);
+    }
+    let told = std::iter::from_fn(|| rig.publisher.poll_message())
+        .filter_map(|message| if let ToControl::Signs(signs) = message { Some(signs.up) } else { None });
+    assert!(told.last().is_some_and(|up| up.contains(S[0])), "then it is told as it is");
+}
+
+#[test]
 fn fs_15_a_switchover_sends_new_flows_to_the_new_primary_and_leaves_old_ones() {
     let mut rig = availability();
     assert_eq!(rig.reaches(R1, &inbound(1000, SYN).frame()), 0);

@@ -98,3 +98,30 @@ fn fs15_a_former_primary_that_is_needed_again_is_not_closed_any_more() {
     assert_eq!(world.roles()[0], P);
     assert_eq!(world.health(A), Health::Up, "it gets all new flows");
 }
+
+/// A primary's link was gone while control was away: nobody has told it.
+#[test]
+fn fs15_a_primary_that_followed_unseen_stays() {
+    let plan = plan(3, ClusterMode::Availability);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(2000);
+    let report = |serial, first: TargetId| Report {
+        serial,
+        orders: vec![(C, vec![first, TargetId(2), A])],
+        ..Report::default()
+    };
+    let serial = world.conditions.serial;
+    for (told, before) in [(0, A), (serial - 1, A), (serial, A)] {
+        assert_eq!(world.conditions.orders[0].1[0], before);
+        world.core.handle_report(&report(told, B), world.now);
+        world.take();
+    }
+    assert_eq!(world.roles(), [O, P, O]);
+    assert_eq!(world.conditions.orders, [(C, vec![B, A, TargetId(2)])]);
+    // What was under way before that is of before.
+    world.core.handle_report(&report(serial, A), world.now);
+    world.take();
+    assert_eq!(world.roles(), [O, P, O]);
+    world.run(4000);
+    assert_eq!(world.roles(), [O, P, O]);
+}
