@@ -53,8 +53,9 @@ enum Asker {
 #[derive(Default)]
 pub(crate) struct Probing {
     askers: HashMap<Who, (Seat, Asker)>,
-    /// Whose answer it is that comes from that MAC for that address.
-    servers: HashMap<(u64, IpAddr), Who>,
+    /// Whose answer it is that comes from that MAC in that VLAN (0: without a tag) for that address, which
+    /// other VLANs may have too.
+    servers: HashMap<(u64, u16, IpAddr), Who>,
     asked: HashMap<(Who, u16), WatchId>,
     routers_asked: HashMap<(RouterId, RouterKind), WatchId>,
     timers: BTreeSet<(Instant, Who)>,
@@ -87,7 +88,7 @@ impl Probing {
                 return;
             };
             if let Seat::Server(peer, _) = seat {
-                self.servers.insert((peer.mac.to_u64(), peer.address), who);
+                self.servers.insert(place(&peer), who);
             }
             self.askers.insert(who, (seat, asker));
         }
@@ -116,7 +117,7 @@ impl Probing {
     /// A frame came in; it is some prober's, or nobody's. Whose it was.
     pub(crate) fn handle_frame(&mut self, port: PortId, frame: &[u8], now: Instant) -> Option<Who> {
         let answer = classify(frame)?;
-        let server = self.servers.get(&(answer.source_mac.to_u64(), answer.source)).copied();
+        let server = self.servers.get(&(answer.source_mac.to_u64(), answer.vid, answer.source)).copied();
         let server = server.filter(|who| match self.askers.get(who) {
             Some((Seat::Server(peer, local), _)) => peer.port == port && local.address == answer.destination,
             _ => false,
@@ -188,7 +189,7 @@ impl Probing {
 
     fn leave(&mut self, who: Who) {
         if let Some((Seat::Server(peer, _), _)) = self.askers.remove(&who) {
-            self.servers.remove(&(peer.mac.to_u64(), peer.address));
+            self.servers.remove(&place(&peer));
         }
         self.asked.retain(|(asked, _), _| *asked != who);
         self.routers_asked.retain(|(asked, _), _| Who::Router(*asked) != who);
@@ -241,6 +242,11 @@ impl Probing {
     }
 }
 
+/// What a server's answers come from.
+fn place(peer: &Peer) -> (u64, u16, IpAddr) {
+    (peer.mac.to_u64(), peer.tci.unwrap_or(0) & 0xfff, peer.address)
+}
+
 /// A router whose MAC has become known is the same one still.
 fn is_same(a: &Seat, b: &Seat) -> bool {
     match (a, b) {
@@ -254,5 +260,41 @@ fn is_same(a: &Seat, b: &Seat) -> bool {
 impl core::fmt::Debug for Probing {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Probing").field("asked", &self.askers.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataplane_wire::{arp, ethernet};
+
+    #[test]
+    fn fs30_one_vip_in_two_vlans_of_a_trunk_is_two_servers() {
+        let (mac, vip, gateway) = (MacAddr([2, 0, 0, 0, 1, 1]), [10, 9, 0, 100], [10, 9, 0, 1]);
+        let vmac = MacAddr([2, 0, 0x5e, 0, 0, 1]);
+        let mut probing = Probing::default();
+        let who = |cluster| Who::Server(TargetId(0), ClusterId(cluster));
+        for (cluster, vlan) in [(0, 11), (1, 12)] {
+            let peer = Peer { mac, address: vip.into(), tci: Some(vlan), port: PortId(3) };
+            let local = Local { mac: vmac, address: gateway.into(), id: 61_440 };
+            let what = What::Server(Kind::Neighbour);
+            let ask = Ask { watch: WatchId(vlan.into()), who: who(cluster), what, timeout_ms: 100, random: 1 };
+            probing.start(&ask, Seat::Server(peer, local), Instant(0));
+        }
+        for (cluster, vlan) in [(0, 11), (1, 12)] {
+            let link = ethernet::Repr { src: mac, dst: vmac, tci: Some(vlan) };
+            let mut frame = vec![0; link.frame_len(arp::PACKET_LEN)];
+            let reply = arp::Repr {
+                operation: arp::Operation::Reply,
+                sender_mac: mac,
+                sender_ip: vip.into(),
+                target_mac: vmac,
+                target_ip: gateway.into(),
+            };
+            reply.emit_frame(&link, &mut frame);
+            assert_eq!(probing.handle_frame(PortId(3), &frame, Instant(1)), Some(who(cluster)));
+            let outcome = probing.poll_outcome().expect("it has answered");
+            assert_eq!((outcome.0, outcome.1.result), (WatchId(vlan.into()), Ok(())));
+        }
     }
 }

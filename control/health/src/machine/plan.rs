@@ -63,10 +63,13 @@ impl Core {
         for id in pools {
             self.pools.entry(id).or_default();
         }
-        if let Some(conditions) = self.adopted.take() {
-            self.take_over(&conditions, now);
+        let adopted = self.adopted.take();
+        if let Some(conditions) = &adopted {
+            self.take_over(conditions, now);
         }
-        self.take_saved(is_first, now);
+        if is_first {
+            self.take_saved(adopted.is_some_and(|conditions| conditions.serial > 0), now);
+        }
         self.plan_roles();
         self.dirty.extend(self.servers.keys());
         self.changed = true;
@@ -468,11 +471,9 @@ impl Core {
         }
     }
 
-    /// What the state file says, of clusters and servers that were not there before.
-    fn take_saved(&mut self, is_first: bool, now: Instant) {
-        if !is_first {
-            return;
-        }
+    /// What the state file says. `knows`: a running data path has said what the operator wants, and the file is
+    /// older than that by up to a second; it adds what the data path is not told.
+    fn take_saved(&mut self, knows: bool, now: Instant) {
         let saved = self.saved.clone();
         let by_name: BTreeMap<&str, TargetId> =
             self.plan.targets.iter().map(|t| (t.name.as_str(), t.id)).collect();
@@ -481,7 +482,8 @@ impl Core {
             else {
                 continue;
             };
-            if row.admin != server.plan.admin {
+            let holds = if knows { server.admin == Some(row.admin) } else { row.admin != server.plan.admin };
+            if holds {
                 server.admin = Some(row.admin);
                 server.gentle = row.gentle;
                 server.drain = (row.admin == dataplane_message::Admin::Drain)

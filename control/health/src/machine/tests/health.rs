@@ -372,3 +372,31 @@ fn fs30_an_mtu_that_is_too_small_is_named_and_nothing_else_happens() {
     world.run(60_000);
     assert_eq!(world.core.findings(), []);
 }
+
+/// A router whose card was changed is found again; while it is there nobody takes its place.
+#[test]
+fn fs13_a_router_that_is_gone_is_asked_for_as_if_its_mac_were_not_known() {
+    let mut plan = plan(2, ClusterMode::LoadSharing);
+    plan.routers[0].mac = None;
+    let mut world = World::new(&plan, &settings(2, 0));
+    world.run(1000);
+    let known = MacAddr([2, 1, 0, 0, 0, 77]);
+    let asked = |world: &World, kind| {
+        match world.core.seat(Subject::Router(RouterId(0)), &What::Router(kind)) {
+            Some((_, Seat::Router(router, _))) => router.mac,
+            _ => panic!("a router's seat"),
+        }
+    };
+    let through = RouterKind::Through(IpAddr::from([198, 51, 100, 1]));
+    world.core.routers.get_mut(&RouterId(0)).expect("there").mac = Some(known);
+    assert_eq!(asked(&world, RouterKind::Neighbour), Some(known));
+    world.routers.insert(RouterId(0), Is::Gone);
+    world.run(3000);
+    assert!(!world.core.routers[&RouterId(0)].up);
+    assert_eq!(asked(&world, RouterKind::Neighbour), None);
+    assert_eq!(asked(&world, through), Some(known));
+    world.routers.insert(RouterId(0), Is::Fine);
+    world.run(6000);
+    assert!(world.core.routers[&RouterId(0)].up);
+    assert_eq!(asked(&world, RouterKind::Neighbour), Some(known));
+}

@@ -72,3 +72,43 @@ fn fs33_weights_and_their_return() {
     world.take();
     assert_eq!(world.conditions.members, []);
 }
+
+/// The state file is up to a second older than what the data path was told.
+#[test]
+fn fs33_a_running_data_path_knows_better_than_the_state_file() {
+    let plan = plan(2, ClusterMode::LoadSharing);
+    let settings = settings(2, 0);
+    let saved = |deadline_ms| Saved {
+        servers: vec![crate::SavedServer {
+            server: "web-1".to_owned(),
+            admin: Admin::Drain,
+            gentle: false,
+            deadline_ms,
+        }],
+        ..Saved::default()
+    };
+    let drained = dataplane_message::TargetCondition {
+        id: A,
+        health: Health::Up,
+        admin: Some(Admin::Drain),
+        gentle: false,
+    };
+    // It runs, its conditions' serial, what it says; drained, with a deadline.
+    let table = [
+        (true, 7, vec![], false, false),
+        (true, 7, vec![drained], true, true),
+        (true, 0, vec![], true, true),
+        (false, 0, vec![], true, true),
+    ];
+    for (running, serial, targets, drains, deadline) in table {
+        let mut core = Core::new(1);
+        core.restore(saved(Some(60_000)));
+        let conditions = Conditions { serial, targets: targets.clone(), ..Conditions::default() };
+        core.handle_adopted(1, running, conditions, ms(0));
+        core.handle_plan(&plan, &settings, ms(1));
+        let server = &core.servers[&A];
+        assert_eq!(server.admin, drains.then_some(Admin::Drain), "{running} {serial} {targets:?}");
+        let ends = server.drain.as_ref().and_then(|drain| drain.deadline()).is_some();
+        assert_eq!(ends, deadline, "{running} {serial} {targets:?}");
+    }
+}
