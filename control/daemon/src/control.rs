@@ -38,6 +38,9 @@ const ACCEPTED: &str = "accepted.toml";
 /// How long the data path may be away before that is worth a line.
 const PATIENCE_NS: u64 = 3_000_000_000;
 
+/// Messages of the data path that are taken in one turn.
+const MESSAGES_MAX: usize = 256;
+
 /// How long the data path may take to list flows.
 const FLOWS_MS: u64 = 5_000;
 
@@ -329,8 +332,9 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// Takes what the data path has sent, but no more at once than leaves clients and deadlines their turn.
     fn read_link(&mut self) {
-        loop {
+        for _ in 0..MESSAGES_MAX {
             let Some(link) = &mut self.link else { return };
             match link.flush().and_then(|()| link.receive()) {
                 Ok(Some(message)) => {
@@ -438,7 +442,11 @@ impl<'a> Control<'a> {
         let (order, text) = model::resolved(order, &self.plan())?;
         let now = self.now();
         match self.keeping.care.handle_order(order, now) {
-            Ok(()) => Ok(Answer::Ordered(Ordered { text })),
+            Ok(()) => {
+                // A new deadline alone changes nothing for the data path.
+                self.keeping.keep(now);
+                Ok(Answer::Ordered(Ordered { text }))
+            }
             Err(error) => Err(Refusal::new(RefusalKind::OrderRefused, error.to_string())),
         }
     }

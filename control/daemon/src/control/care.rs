@@ -27,6 +27,11 @@ impl Keeping {
         Self { care, settings: Settings::default(), file }
     }
 
+    /// Has the state file hold what is decided now.
+    pub(super) fn keep(&mut self, now: Instant) {
+        self.file.put(self.care.saved(), now);
+    }
+
     /// When something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.care.next_deadline(), self.file.next_deadline()].into_iter().flatten().min()
@@ -75,7 +80,7 @@ impl Control<'_> {
             decided = true;
         }
         if decided {
-            self.keeping.file.put(self.keeping.care.saved(), now);
+            self.keeping.keep(now);
         }
         any
     }
