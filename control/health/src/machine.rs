@@ -366,7 +366,9 @@ impl Core {
             if primary.is_none() || told.and_then(|(_, order)| order.first().copied()) != primary {
                 continue;
             }
-            let Some(first) = order.first().copied().filter(|first| Some(*first) != primary) else { continue };
+            let Some(first) = order.first().copied().filter(|first| Some(*first) != primary) else {
+                continue;
+            };
             if roles.role(first) == Some(crate::roles::Role::SecondaryOperational) {
                 self.change_roles(*id, false, |roles| roles.switch_over(Some(first)));
                 self.dirty.extend(primary);

@@ -278,7 +278,8 @@ mod tests {
             let peer = Peer { mac, address: vip.into(), tci: Some(vlan), port: PortId(3) };
             let local = Local { mac: vmac, address: gateway.into(), id: 61_440 };
             let what = What::Server(Kind::Neighbour);
-            let ask = Ask { watch: WatchId(vlan.into()), who: who(cluster), what, timeout_ms: 100, random: 1 };
+            let ask =
+                Ask { watch: WatchId(vlan.into()), who: who(cluster), what, timeout_ms: 100, random: 1 };
             probing.start(&ask, Seat::Server(peer, local), Instant(0));
         }
         for (cluster, vlan) in [(0, 11), (1, 12)] {

@@ -70,7 +70,11 @@ mod tests {
             }
             let mut orders = vec![(cluster, ids(said)), (ClusterId(9), ids(&[5]))];
             overtaken.correct(&mut orders, &[(cluster, ids(held))]);
-            assert_eq!(orders, [(cluster, ids(then)), (ClusterId(9), ids(&[5]))], "{dead:?} {held:?} {said:?}");
+            assert_eq!(
+                orders,
+                [(cluster, ids(then)), (ClusterId(9), ids(&[5]))],
+                "{dead:?} {held:?} {said:?}"
+            );
             assert_eq!(overtaken.dead.contains_key(&cluster), remembered, "{dead:?} {held:?} {said:?}");
         }
     }

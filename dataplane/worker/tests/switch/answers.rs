@@ -144,12 +144,8 @@ fn c7_no_flood_from_one_place_costs_the_answers_of_another() {
     let own = |n: usize| answer(n, probe_port(TargetId(n as u16)), ACK).frame();
     let [a, b] = dataplane_message::PROBE_PORT_FIRST.to_be_bytes();
     let echo = ipv4((ROUTER, CLIENT), (VMAC, VIP), 1, &[0, 0, 0, 0, a, b, 0, 1]);
-    let arp = crate::neighbours::arp(
-        dataplane_wire::arp::Operation::Reply,
-        (ROUTER, ROUTER_IP),
-        (VMAC, VIP),
-        VMAC,
-    );
+    let arp =
+        crate::neighbours::arp(dataplane_wire::arp::Operation::Reply, (ROUTER, ROUTER_IP), (VMAC, VIP), VMAC);
     let mut heard = [0; 3];
     punted(&mut rig);
     // For a second, in turns of 10 ms: the Internet sends echo replies, a server answers what nobody asked; and

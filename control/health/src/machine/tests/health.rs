@@ -381,11 +381,10 @@ fn fs13_a_router_that_is_gone_is_asked_for_as_if_its_mac_were_not_known() {
     let mut world = World::new(&plan, &settings(2, 0));
     world.run(1000);
     let known = MacAddr([2, 1, 0, 0, 0, 77]);
-    let asked = |world: &World, kind| {
-        match world.core.seat(Subject::Router(RouterId(0)), &What::Router(kind)) {
-            Some((_, Seat::Router(router, _))) => router.mac,
-            _ => panic!("a router's seat"),
-        }
+    let asked = |world: &World, kind| match world.core.seat(Subject::Router(RouterId(0)), &What::Router(kind))
+    {
+        Some((_, Seat::Router(router, _))) => router.mac,
+        _ => panic!("a router's seat"),
     };
     let through = RouterKind::Through(IpAddr::from([198, 51, 100, 1]));
     world.core.routers.get_mut(&RouterId(0)).expect("there").mac = Some(known);
