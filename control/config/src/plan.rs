@@ -114,7 +114,16 @@ impl Config {
             let id = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
             return Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id))).into();
         }
-        self.gateway(cluster).unwrap_or(Ipv4Addr::new(192, 0, 0, 8).into())
+        // Its MAC has to be known: servers that are asked by ARP take it from the probe.
+        let is_found = |address: &IpAddr| {
+            let pool = self.pools.iter().find(|pool| pool.vlan == cluster.vlan && pool.address == *address);
+            self.routers.iter().enumerate().any(|(place, router)| {
+                let is_it = router.vlan == cluster.vlan && router.address == *address;
+                let asked = router.mac.is_some() || router.check.is_some();
+                asked && (is_it || pool.is_some_and(|pool| pool.routers.contains(&place)))
+            })
+        };
+        self.gateway(cluster).filter(is_found).unwrap_or(Ipv4Addr::new(192, 0, 0, 8).into())
     }
 }
 

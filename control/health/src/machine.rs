@@ -506,7 +506,10 @@ impl Core {
                 self.asks.push_back((Ask { watch: id, who, what, timeout_ms, random }, seat));
             }
             _ => {
-                // Nobody to ask yet, or nobody to carry it: that is no result.
+                // Nobody to ask yet, or nobody to carry it: that is no result, and no silence either.
+                if let Some(server) = subject.target().and_then(|id| self.servers.get_mut(&id)) {
+                    server.monitor.excuse(now);
+                }
                 slot.watch.postpone(now);
                 self.schedule.insert((slot.watch.deadline(), id));
             }
@@ -524,7 +527,8 @@ impl Core {
                 let port = server.plan.port;
                 let peer =
                     Peer { mac: server.mac?, address: plan.vip, tci: self.tci(port, plan.vlan)?, port };
-                let local = Local { mac: plan.vmac, address: plan.probe, id: probe_port(target) };
+                let mac = self.probe_mac(plan, target)?;
+                let local = Local { mac, address: plan.probe, id: probe_port(target) };
                 Some((Who::Server(target, cluster), Seat::Server(peer, local)))
             }
             Subject::Router(id) => {

@@ -33,7 +33,8 @@ pub struct Router {
 /// In whose name is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Local {
-    /// Source MAC of probes: the cluster's VMAC.
+    /// Source MAC of probes: the cluster's VMAC; to servers that of their router, where [`Self::address`] is its
+    /// own, since who is asked by ARP keeps both in its cache.
     pub mac: MacAddr,
     /// Source address: to servers `ClusterPlan::probe`, never the VIP nor none; to routers the VIP.
     pub address: IpAddr,

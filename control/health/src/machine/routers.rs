@@ -4,7 +4,7 @@ use super::Core;
 use crate::event::{CareEvent, Reason};
 use crate::pool::Candidate;
 use dataplane_flow::{ClusterId, Instant, PoolId, RouterId, TargetId};
-use dataplane_message::PoolPlan;
+use dataplane_message::{ClusterPlan, PoolPlan};
 use dataplane_wire::{MacAddr, arp, ethernet, nd};
 use std::net::IpAddr;
 
@@ -150,6 +150,35 @@ impl Core {
             _ => return,
         };
         self.frames.push_back((port, frame));
+    }
+
+    /// The MAC that probes to a server of that cluster come from (FS-30). Whoever is asked by ARP takes its asker's
+    /// address and MAC into its cache: where probes come from the servers' router that must be the MAC that
+    /// the server is told for it, or what it sends goes astray. `None`: that is not known yet.
+    pub(super) fn probe_mac(&self, cluster: &ClusterPlan, target: TargetId) -> Option<MacAddr> {
+        let is_probe = |vlan, address| vlan == cluster.vlan && address == cluster.probe;
+        let pool = self.plan.pools.iter().find(|pool| is_probe(pool.vlan, pool.address));
+        let router = self.plan.routers.iter().find(|router| is_probe(router.vlan, router.address));
+        let routers: Vec<RouterId> = match (pool, router) {
+            (Some(pool), _) => {
+                // As the data path tells them: the assigned one, else the next ones in order.
+                let assigned = self.pools.get(&pool.id).and_then(|p| p.iter().find(|(id, _)| *id == target));
+                let at = pool.routers.iter().position(|id| Some(*id) == assigned.map(|(_, id)| id));
+                let (before, behind) = pool.routers.split_at(at.unwrap_or(0));
+                behind.iter().chain(before).copied().collect()
+            }
+            (None, Some(router)) => vec![router.id],
+            (None, None) => return Some(cluster.vmac),
+        };
+        let is_up = |id: &RouterId| self.routers.get(id).is_some_and(|state| state.up);
+        let mac = |id: RouterId| self.router_mac(id);
+        let known = routers.iter().copied().filter(is_up).find_map(mac);
+        if let Some(mac) = known.or_else(|| routers.iter().copied().find_map(mac)) {
+            return Some(mac);
+        }
+        // The switch itself answers for routers that are gone; others will show their MAC when they are asked.
+        let awaited = |id: &RouterId| self.routers.get(id).is_some_and(|r| r.up && !r.watches.is_empty());
+        (!routers.iter().any(awaited)).then_some(cluster.vmac)
     }
 
     pub(super) fn router_mac(&self, id: RouterId) -> Option<MacAddr> {

@@ -399,3 +399,47 @@ fn fs13_a_router_that_is_gone_is_asked_for_as_if_its_mac_were_not_known() {
     assert!(world.core.routers[&RouterId(0)].up);
     assert_eq!(asked(&world, RouterKind::Neighbour), Some(known));
 }
+
+/// Whoever is asked by ARP keeps its asker's MAC: a probe from the gateway's address must not move the gateway.
+#[test]
+fn fs30_probes_from_a_routers_address_come_from_the_mac_that_servers_are_told_for_it() {
+    let mut plan = plan(4, ClusterMode::LoadSharing);
+    let macs = [1, 2].map(|i| plan.routers[i - 1].mac.expect("configured"));
+    let vmac = plan.clusters[0].vmac;
+    let from = |world: &World, id: TargetId| match world
+        .core
+        .seat(Subject::Life(id, C), &What::Server(Kind::Neighbour))
+    {
+        Some((_, Seat::Server(_, local))) => Some(local.mac),
+        _ => None,
+    };
+    // The pool's address: as each is assigned.
+    let mut world = World::new(&plan, &settings(4, 0));
+    world.run(1000);
+    for view in world.core.assignments() {
+        assert_eq!(from(&world, view.target), Some(macs[usize::from(view.router.0)]));
+    }
+    world.routers.insert(RouterId(0), Is::Gone);
+    world.run(3000);
+    assert!((0..4).all(|id| from(&world, TargetId(id)) == Some(macs[1])));
+    // A router's own address, and its MAC is not known yet.
+    plan.pools.clear();
+    plan.clusters[0].probe = plan.routers[1].address;
+    let mut world = World::new(&plan, &settings(4, 0));
+    assert_eq!(from(&world, A), Some(macs[1]));
+    plan.routers[1].mac = None;
+    world.core.handle_plan(&plan, &settings(4, 0), world.now);
+    assert_eq!(from(&world, A), None, "it is awaited");
+    world.core.routers.get_mut(&RouterId(1)).expect("there").mac = Some(macs[0]);
+    assert_eq!(from(&world, A), Some(macs[0]));
+    // Gone, and never seen: the switch answers for it, with its own.
+    world.core.routers.get_mut(&RouterId(1)).expect("there").mac = None;
+    world.routers.insert(RouterId(1), Is::Gone);
+    world.run(5000);
+    assert_eq!(from(&world, A), Some(vmac));
+    assert_eq!(world.health(A), Health::Up, "nobody was asked, and nobody was silent");
+    // Nobody's address.
+    plan.clusters[0].probe = IpAddr::from([192, 0, 0, 8]);
+    world.core.handle_plan(&plan, &settings(4, 0), world.now);
+    assert_eq!(from(&world, A), Some(vmac));
+}
