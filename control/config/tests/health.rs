@@ -479,6 +479,10 @@ fn fs30_where_probes_come_from() {
     assert_eq!(probe(own, &out), (address("10.9.0.77"), Some(address("10.9.0.9"))));
     assert_eq!(probe("probe_address = \"10.9.0.9\"", &out).0, address("10.9.0.9"), "the gateway is");
     assert_eq!(probe("probe_address = \"10.9.0.2\"", "").0, address("10.9.0.2"), "a router may be");
+    // A router whose MAC nobody will ever know: whoever is asked by ARP takes it from the probe.
+    let unasked =
+        file(SERVERS, "").replace("address = \"10.9.0.1\"", "address = \"10.9.0.1\"\ncheck = false");
+    assert_eq!(Config::parse(&unasked).unwrap().plan(None).clusters[0].probe, address("192.0.0.8"));
     let lonely = file(SERVERS, "").replace("address = \"10.9.0.", "vlan = 1\naddress = \"2001:db8::a");
     let plan = Config::parse(&lonely).unwrap().plan(None);
     assert_eq!(plan.clusters[0].probe, address("192.0.0.8"));

@@ -75,7 +75,7 @@ mod tests {
         let file = |check: &str, quorum: u16, balance: &str| {
             let text = format!(
                 "[ports.up]\nvdev = \"net_null1\"\n[ports.s1]\nvdev = \"net_null0\"\nrole = \"server\"\n\
-                 [servers.a]\nport = \"s1\"\n[routers.r]\nport = \"up\"\naddress = \"10.9.0.1\"\ncheck = {check}\n\
+                 [servers.a]\nport = \"s1\"\n[routers.r]\nport = \"up\"\nmac = \"02:00:00:00:00:a1\"\naddress = \"10.9.0.1\"\ncheck = {check}\n\
                  [pools.p]\naddress = \"10.9.0.1\"\nrouters = [\"r\"]\nbalance = \"{balance}\"\n\
                  [clusters.web]\nvip = \"10.9.0.100\"\nservers = [\"a\"]\nquorum = {quorum}\n"
             );
