@@ -154,7 +154,7 @@ fn c7_no_flood_from_one_place_costs_the_answers_of_another() {
         for _ in 0..32 {
             for _ in 0..16 {
                 rig.wire.push(dataplane_port::WorkerId(0), R1, &echo);
-                rig.wire.push(dataplane_port::WorkerId(0), S[0], &own(0));
+                rig.wire.push(dataplane_port::WorkerId(0), S[0], own(0));
             }
             rig.workers[0].turn(rig.now);
         }
