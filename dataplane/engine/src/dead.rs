@@ -49,13 +49,17 @@ pub(crate) struct Walk {
     line: usize,
     last: Instant,
     walks: bool,
-    pub(crate) limit: Bucket,
+    limit: Bucket,
+    /// Of these the part that answers segments: who sends without end leaves those that wait their half.
+    answers: Bucket,
 }
 
 impl Walk {
     pub(crate) fn new(workers: u8) -> Self {
         let share = (RESETS_PPS / u32::from(workers.max(1))).max(1);
-        Self { line: 0, last: Instant(0), walks: false, limit: Bucket::new(share, (share / 100).max(8)) }
+        let bucket = |rate: u32| Bucket::new(rate, (rate / 100).max(8));
+        let (limit, answers) = (bucket(share), bucket((share / 2).max(1)));
+        Self { line: 0, last: Instant(0), walks: false, limit, answers }
     }
 
     /// The lines that are due: in time for the round, and no more than a part of them at once.
@@ -121,7 +125,7 @@ impl Engine {
             return Followed::Nowhere;
         }
         let Some(vmac) = self.tables.cluster(entry.cluster()).map(ClusterTable::vmac) else { return dropped };
-        if self.walk.limit.take(now) && self.reset(head, meta, vmac) {
+        if self.walk.answers.take(now) && self.walk.limit.take(now) && self.reset(head, meta, vmac) {
             self.counters().target(entry.target()).resets.add(1);
             // From the client itself, which is where its server left it: it needs no other one.
             let expects = segment(head.data, meta).map(|segment| segment.ack());

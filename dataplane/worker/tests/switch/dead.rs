@@ -134,6 +134,33 @@ fn fs_10_a_thousand_waiting_clients_are_all_reset_within_a_second_and_no_other_f
 }
 
 #[test]
+fn e8_who_sends_without_end_to_a_dead_server_keeps_nobody_elses_reset_from_him() {
+    let mut rig = Rig::new(plan(Chooser::RoundRobin));
+    let mut waiting: Vec<u16> = (1000..4000).filter(|port| establish(&mut rig, *port, 5000) == 0).collect();
+    let busy = waiting.remove(0);
+    rig.settle();
+    declare(&mut rig, 0, Health::Dead);
+    // What it acknowledges is never what it was sent, so that its flow is not closed: 32,000 a second.
+    let segment = Tcp { ack: 77, ..inbound(busy, ACK) }.frame();
+    let (mut clients, mut sent) = (Vec::new(), 0);
+    for _ in 0..1050 {
+        for _ in 0..32 {
+            rig.wire.push(dataplane_port::WorkerId(0), R1, &segment);
+        }
+        rig.turn();
+        for reset in resets(rig.wire.take_sent()) {
+            sent += 1;
+            clients.push(reset.client);
+        }
+        clients.sort_unstable();
+        clients.dedup();
+    }
+    clients.retain(|port| *port != busy);
+    assert_eq!(clients, waiting);
+    assert!(sent <= 11_000, "{sent}");
+}
+
+#[test]
 fn fs_10_resets_are_paced_to_10_000_a_second_and_all_get_theirs() {
     for workers in [1, 2] {
         let mut rig = Rig::with_workers(plan(Chooser::RoundRobin), workers);
