@@ -19,7 +19,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn play(run: &Run) -> World {
     let servers = 4;
-    let cluster = "slow_start_s = 20\n".to_owned();
+    // Signs in the traffic end with the traffic: that a process flaps which gets none is seen by a check.
+    let cluster = "slow_start_s = 20\n\
+         [[clusters.web.checks]]\nkind = \"tcp\"\nport = 80\ninterval_ms = 200\ntimeout_ms = 100\n"
+        .to_owned();
     let mut world =
         run.world(Topology { servers, cluster, chooser: "weighted-round-robin", ..Topology::default() });
     world.load(100.0);
