@@ -2,7 +2,9 @@
 
 use crate::checks::{Known, Passage, Passing};
 use crate::packet::{self, ACK, Arp, BROADCAST, Content, RST, SYN, arp_frame};
-use dataplane_message::{Admin, Health as Judged, ToDataPath};
+use crate::queue::S;
+use dataplane_flow::TargetId;
+use dataplane_message::{Admin, Health as Judged, TargetCondition, ToDataPath};
 
 /// A rule that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,11 +31,15 @@ pub enum Defect {
     Forgotten,
     /// Control's decisions do not arrive.
     Conditions,
+    /// Control takes a server out that is well.
+    Alarm,
+    /// Some new flows go to another server than the primary.
+    Secondary,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::TwoServers,
         Self::BackOut,
         Self::InboundByte,
@@ -45,11 +51,19 @@ impl Defect {
         Self::Drained,
         Self::Forgotten,
         Self::Conditions,
+        Self::Alarm,
+        Self::Secondary,
     ];
 
-    /// Whether a message to the data path is lost.
-    pub(crate) fn swallows(self, message: &ToDataPath) -> bool {
-        self == Self::Conditions && matches!(message, ToDataPath::Conditions(_))
+    /// Spoils a message to the data path; whether it is lost.
+    pub(crate) fn swallows(self, message: &mut ToDataPath, now: u64) -> bool {
+        let ToDataPath::Conditions(conditions) = message else { return false };
+        if self == Self::Alarm && now > 3 * S {
+            let id = TargetId(0);
+            conditions.targets.retain(|t| t.id != id);
+            conditions.targets.push(TargetCondition { id, health: Judged::Down, admin: None, gentle: false });
+        }
+        self == Self::Conditions
     }
 
     /// Breaks the rule in what has come out.
@@ -119,6 +133,11 @@ impl Defect {
             Self::Drained if inward && begins => {
                 if let Some(drained) = (0..known.servers.len()).find(|n| known.admin(*n) == Admin::Drain) {
                     to(passage, drained);
+                }
+            }
+            Self::Secondary if inward && begins && segment.src.1.is_multiple_of(16) => {
+                if let Some(another) = another {
+                    to(passage, another);
                 }
             }
             Self::Forgotten if inward && out.port == known.servers[0].port => to(passage, 1),

@@ -30,7 +30,7 @@ fn play(run: &Run) -> World {
     world.run(2 * S);
     let server = (0..servers).max_by_key(|n| open_at(&world, *n)).unwrap_or(0);
     let target = world.target(server);
-    let deadline = run.seed % 2 == 0;
+    let deadline = run.seed.is_multiple_of(2);
     let order = Order::Drain { target, deadline_ms: deadline.then_some(12_000), gentle: false };
     if !world.order(order) {
         world.violated("g", "the order was refused");

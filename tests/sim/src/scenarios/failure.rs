@@ -29,7 +29,7 @@ fn play(run: &Run) -> World {
     let mut faulty = Vec::new();
     for round in 0..2 {
         let server = (run.seed as usize + round) % servers;
-        let health = if (run.seed + round as u64) % 2 == 0 { Health::Killed } else { Health::Gone };
+        let health = if (run.seed + round as u64).is_multiple_of(2) { Health::Killed } else { Health::Gone };
         faulty.push(server);
         world.server(server, health);
         world.run(6 * S);

@@ -29,7 +29,7 @@ fn play(run: &Run) -> World {
     world.run(3 * S);
     let server = world.random.below(servers as u64) as usize;
     let port = world.topology.server_port(server);
-    let by_link = run.seed % 2 == 0;
+    let by_link = run.seed.is_multiple_of(2);
     let mut changes = 0;
     let mut takes = world.checks.known.takes(server);
     let until = world.now + 60 * S;
