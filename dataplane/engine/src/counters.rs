@@ -47,7 +47,8 @@ pub struct TargetCounters {
     pub flows_new: Counter,
     /// Gauge: open flows.
     pub flows_open: Counter,
-    /// Frames from it that are no load but show that it lives: ARP, ND, answers to probes (FS-10).
+    /// Frames from it that are no load but show that it lives: ARP, ND, answers to probes, whatever it sends in
+    /// another name than its VIP's (FS-10).
     pub heard: Counter,
     /// Resets sent to its clients while it was dead (FS-10).
     pub resets: Counter,

@@ -214,13 +214,16 @@ impl Engine {
                 self.hear(head.port, meta.from);
                 self.neighbour(head, meta, now)
             }
-            Way::Bridge => self.bridge(head, meta, now),
+            Way::Bridge => {
+                self.hear(head.port, meta.from);
+                self.bridge(head, meta, now)
+            }
             Way::Punt(reason) | Way::PuntUnlearned(reason) => Verdict::Punt(reason),
             Way::Drop(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// ARP or ND from a server: it lives (FS-10).
+    /// ARP, ND, or a frame in another name than its VIP's from a server: it lives (FS-10).
     fn hear(&self, port: PortId, from: u64) {
         if let Some(server) = self.tables.ports[port.index() & 31].server(from) {
             self.counters().target(server).heard.add(1);
