@@ -50,6 +50,14 @@ impl Core {
                 .filter(|slot| matches!(slot.what, What::Server(Kind::Neighbour)))
                 .all(|slot| !slot.watch.is_good());
             let sends = !server.monitor.is_dead();
+            // It answers, and from another MAC: that is named below.
+            let wrong = self.doctor.alarms().iter().any(|alarm| {
+                matches!(alarm.kind, AlarmKind::ServerWrongMac | AlarmKind::ServerMacChanged)
+                    && alarm.port == server.plan.port
+            });
+            if silent && wrong {
+                continue;
+            }
             if silent && sends && server.mac.is_some() && !neighbour {
                 let interface = if vip.is_ipv6() { "sysctl net.ipv6.conf" } else { "arp_ignore, arp_filter" };
                 findings.push(Finding {
