@@ -16,6 +16,8 @@ pub struct SwitchConfig {
     pub ports: Vec<Port>,
     /// The routers.
     pub routers: Vec<Router>,
+    /// The router pools.
+    pub pools: Vec<Pool>,
     /// The servers.
     pub servers: Vec<Server>,
     /// The clusters.
@@ -52,6 +54,21 @@ pub struct Router {
     pub vlan: u16,
     /// Its address.
     pub address: IpAddr,
+    /// Further lines of TOML.
+    pub more: Vec<String>,
+}
+
+/// A router pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// The address that servers have for their default router.
+    pub address: IpAddr,
+    /// Its routers' names.
+    pub routers: Vec<String>,
+    /// Further lines of TOML.
+    pub more: Vec<String>,
 }
 
 /// A server.
@@ -65,6 +82,8 @@ pub struct Server {
     pub mac: String,
     /// `enabled`, `drain` or `disabled`.
     pub admin: &'static str,
+    /// Further lines of TOML.
+    pub more: Vec<String>,
 }
 
 /// A cluster.
@@ -82,6 +101,8 @@ pub struct Cluster {
     pub servers: Vec<(String, u16)>,
     /// Further lines of TOML in its table.
     pub more: Vec<String>,
+    /// Checks, each as lines of TOML.
+    pub checks: Vec<String>,
     /// Services, each as lines of TOML.
     pub services: Vec<String>,
 }
@@ -134,6 +155,37 @@ impl SwitchConfig {
         self
     }
 
+    /// Has every server asked by ARP and by HTTP each `interval_ms`, which is the time-out too.
+    #[must_use]
+    pub fn checked(self, interval_ms: u32, fall: u32) -> Self {
+        let timing =
+            format!("interval_ms = {interval_ms}\ntimeout_ms = {interval_ms}\nrise = 2\nfall = {fall}\n");
+        self.check(&format!("kind = \"http\"\nport = 80\npath = \"/\"\n{timing}"))
+            .check(&format!("kind = \"arp\"\n{timing}"))
+    }
+
+    /// Adds a check, as lines of TOML, to every cluster.
+    #[must_use]
+    pub fn check(mut self, lines: &str) -> Self {
+        self.clusters.iter_mut().for_each(|c| c.checks.push(lines.to_owned()));
+        self
+    }
+
+    /// Has every router asked ten times a second.
+    #[must_use]
+    pub fn routers_checked(mut self) -> Self {
+        let line = "check = { interval_ms = 100, timeout_ms = 100, rise = 2, fall = 3 }";
+        self.routers.iter_mut().for_each(|r| r.more.push(line.into()));
+        self
+    }
+
+    /// Only the clusters with IPv4 addresses.
+    #[must_use]
+    pub fn only_v4(mut self) -> Self {
+        self.clusters.retain(|c| c.vip.is_ipv4());
+        self
+    }
+
     /// Sets the will of the operator for one server.
     #[must_use]
     pub fn admin(mut self, server: &str, admin: &'static str) -> Self {
@@ -165,10 +217,17 @@ impl SwitchConfig {
         for router in &self.routers {
             writeln!(t, "\n[routers.{}]\nport = \"{}\"", router.name, router.port)?;
             writeln!(t, "vlan = {}\naddress = \"{}\"", router.vlan, router.address)?;
+            router.more.iter().try_for_each(|line| writeln!(t, "{line}"))?;
+        }
+        for pool in &self.pools {
+            writeln!(t, "\n[pools.{}]\naddress = \"{}\"", pool.name, pool.address)?;
+            writeln!(t, "routers = {:?}", pool.routers)?;
+            pool.more.iter().try_for_each(|line| writeln!(t, "{line}"))?;
         }
         for server in &self.servers {
             writeln!(t, "\n[servers.{}]\nport = \"{}\"", server.name, server.port)?;
             writeln!(t, "mac = \"{}\"\nadmin = \"{}\"", server.mac, server.admin)?;
+            server.more.iter().try_for_each(|line| writeln!(t, "{line}"))?;
         }
         for cluster in &self.clusters {
             writeln!(t, "\n[clusters.{}]\nvip = \"{}\"", cluster.name, cluster.vip)?;
@@ -177,6 +236,9 @@ impl SwitchConfig {
                 cluster.servers.iter().map(|(n, w)| format!("{{ name = \"{n}\", weight = {w} }}")).collect();
             writeln!(t, "servers = [{}]", servers.join(", "))?;
             cluster.more.iter().try_for_each(|line| writeln!(t, "{line}"))?;
+            for check in &cluster.checks {
+                write!(t, "\n[[clusters.{}.checks]]\n{check}", cluster.name)?;
+            }
             for service in &cluster.services {
                 write!(t, "\n[[clusters.{}.services]]\n{service}", cluster.name)?;
             }

@@ -125,6 +125,15 @@ impl Connection {
         Ok(bytes)
     }
 
+    /// It was reset or ended by the other side; what has come and was not read is passed over.
+    pub fn is_over(&self) -> bool {
+        let stream = self.stream.get_ref();
+        let mut byte = [0];
+        let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut byte));
+        let _ = stream.set_nonblocking(false);
+        !matches!(looked, Ok(1..)) && !looked.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Its own address.
     ///
     /// # Errors

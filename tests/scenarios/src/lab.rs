@@ -1,7 +1,7 @@
 //! The lab: namespaces, links, addresses, servers.
 
 use crate::cleanup;
-use crate::config::{Cluster, Port, Router, Server, SwitchConfig};
+use crate::config::{Cluster, Pool, Port, Router, Server, SwitchConfig};
 use crate::frame::{Mac, mac_text};
 use crate::netns::Namespace;
 use crate::nginx;
@@ -10,6 +10,7 @@ use crate::raw::{Memory, Tap};
 use crate::switch::Switch;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const VIP: Vip = Vip { v4: Ipv4Addr::new(10, 80, 0, 100), v6: v6(0x100) };
 /// The address of a second cluster.
 pub const VIP_B: Vip = Vip { v4: Ipv4Addr::new(10, 80, 0, 101), v6: v6(0x101) };
+/// The servers' default router where the lab has one that nobody owns.
+pub const GATEWAY: Vip = Vip { v4: Ipv4Addr::new(10, 80, 0, 254), v6: v6(0xfe) };
 /// The client's own addresses; it answers for all of 10.2.0.0/16 and fd00:2::/64.
 pub const CLIENT: Vip =
     Vip { v4: Ipv4Addr::new(10, 2, 0, 1), v6: Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 1) };
@@ -59,6 +62,8 @@ pub struct Topology {
     pub http: bool,
     /// A file of 200 MB on every server.
     pub download: bool,
+    /// The servers' default router is [`GATEWAY`], a pool of both routers (FS-12); else one of them.
+    pub gateway: bool,
 }
 
 impl Default for Topology {
@@ -71,6 +76,7 @@ impl Default for Topology {
             boot_later: false,
             http: true,
             download: false,
+            gateway: false,
         }
     }
 }
@@ -106,6 +112,9 @@ pub struct Lab {
     pub switch_ns: Namespace,
     /// Long forms are wanted.
     pub full: bool,
+    /// nginx of each server, by the server's name.
+    pub(crate) https: Mutex<BTreeMap<String, Process>>,
+    gateway: bool,
     bridge: Option<Namespace>,
     switch: Mutex<Option<Arc<Switch>>>,
     programs: Mutex<Vec<Process>>,
@@ -146,6 +155,8 @@ impl Lab {
             switch_ns: ns("sw")?,
             bridge: topology.bridge.then(|| ns("br")).transpose()?,
             full: false,
+            https: Mutex::default(),
+            gateway: topology.gateway,
             switch: Mutex::default(),
             programs: Mutex::default(),
             memories: Mutex::default(),
@@ -201,8 +212,16 @@ impl Lab {
                 port: if self.bridge.is_some() { "up".into() } else { h.name.clone() },
                 vlan: 1,
                 address: h.addresses[0].v4.into(),
+                more: Vec::new(),
             })
             .collect();
+        // The servers' probes come from the pool's address, which a route of every server leads to.
+        let pools = GATEWAY.both().into_iter().filter(|a| self.gateway && a.is_ipv4()).map(|address| Pool {
+            name: "gw".into(),
+            address,
+            routers: self.routers.iter().map(|h| h.name.clone()).collect(),
+            more: Vec::new(),
+        });
         let servers = self
             .servers
             .iter()
@@ -211,6 +230,7 @@ impl Lab {
                 port: h.name.clone(),
                 mac: mac_text(h.mac),
                 admin: "enabled",
+                more: Vec::new(),
             })
             .collect();
         let mut clusters = Vec::new();
@@ -231,10 +251,20 @@ impl Lab {
                 chooser: "maglev",
                 servers: members.clone(),
                 more: Vec::new(),
+                checks: Vec::new(),
                 services: Vec::new(),
             }));
         }
-        SwitchConfig { workers: 1, flows_max: 65_536, driver: "af_xdp", ports, routers, servers, clusters }
+        SwitchConfig {
+            workers: 1,
+            flows_max: 65_536,
+            driver: "af_xdp",
+            ports,
+            routers,
+            pools: pools.collect(),
+            servers,
+            clusters,
+        }
     }
 
     /// Starts the switch and waits until its plan is in force.
@@ -316,13 +346,18 @@ impl Lab {
     /// When `ip` refuses.
     pub fn address_server(&self, server: &Host, check: bool) -> Result<()> {
         let dad = if check { "" } else { "nodad" };
-        let router = &self.routers[usize::from(server.mac[5] % 2)].addresses[0];
+        let router = self.gateway_of(server);
         server.ns.ip(&format!(
             "{}route add default via {}\nroute add default via {}\n",
             addresses(server, dad),
             router.v4,
             router.v6
         ))
+    }
+
+    /// A server's default router.
+    pub fn gateway_of(&self, server: &Host) -> Vip {
+        if self.gateway { GATEWAY } else { self.routers[usize::from(server.mac[5] % 2)].addresses[0] }
     }
 
     /// Joins two interfaces by a virtual cable, one end in the switch's namespace.
@@ -406,7 +441,8 @@ impl Lab {
         let files = self.folder.join("files");
         nginx::make_files(&files, download)?;
         for server in &self.servers {
-            self.keep(nginx::start(&server.ns, &self.folder, &server.name, &files)?);
+            let program = nginx::start(&server.ns, &self.folder, &server.name, &files)?;
+            self.https.lock().unwrap_or_else(PoisonError::into_inner).insert(server.name.clone(), program);
         }
         for server in &self.servers {
             nginx::wait_open(&server.ns)?;
@@ -418,6 +454,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.lock_switch().take();
+        self.https.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.programs.lock().unwrap_or_else(PoisonError::into_inner).clear();
         cleanup::remove_folder(&self.folder);
     }

@@ -13,20 +13,26 @@
 //! Namespaces have the test's process number in their names and are removed with the test, however it
 //! ends; what a killed run leaves behind is removed by the next one.
 
+pub mod beat;
 pub mod cleanup;
 pub mod config;
 pub mod echo;
+pub mod fault;
 pub mod frame;
 pub mod http;
 pub mod lab;
+pub mod load;
+pub mod mute;
 pub mod netns;
 pub mod nginx;
 pub mod process;
+pub mod queue;
 pub mod raw;
 pub mod runner;
 pub mod stats;
 pub mod switch;
 pub mod wait;
+pub mod watch;
 
 mod rows;
 

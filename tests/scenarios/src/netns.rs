@@ -43,6 +43,22 @@ impl Namespace {
         })
     }
 
+    /// Starts `job` on a thread inside the namespace.
+    ///
+    /// # Errors
+    ///
+    /// When the namespace is gone.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<std::thread::JoinHandle<T>> {
+        let file = File::open(format!("/run/netns/{}", self.name)).context("open the namespace")?;
+        Ok(std::thread::spawn(move || {
+            setns(&file, CloneFlags::CLONE_NEWNET).expect("root may enter its own namespaces");
+            job()
+        }))
+    }
+
     /// Moves the calling thread into the namespace, for good.
     ///
     /// # Panics

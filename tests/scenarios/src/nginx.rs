@@ -17,6 +17,8 @@ pub const BIG: usize = 200 << 20;
 pub const SLOW: usize = 96 << 10;
 /// Bytes a second of `/slow`.
 pub const SLOW_RATE: usize = 16 << 10;
+/// Bytes a second of `/steady`, which is `/big` at 20 Mbit/s.
+pub const STEADY_RATE: usize = 2_500_000;
 
 /// Makes the files that the servers offer: no byte of them can be exchanged for another unnoticed.
 ///
@@ -62,10 +64,12 @@ pub fn start(ns: &Namespace, folder: &Path, name: &str, files: &Path) -> Result<
              add_header X-Server {name} always;\n\
              location = /page {{ }}\n\
              location = /big {{ }}\n\
+             location = /steady {{ alias {}/big; limit_rate {STEADY_RATE}; }}\n\
              location = /slow {{ limit_rate {SLOW_RATE}; }}\n\
              location / {{ return 200 \"{name}\\n\"; }}\n\
            }}\n\
          }}\n",
+        files.display(),
         files.display()
     );
     let config = own.join("nginx.conf");

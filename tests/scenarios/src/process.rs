@@ -57,6 +57,8 @@ impl Process {
     pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.is_running() {
             self.signal(Signal::SIGTERM);
+            // One that was stopped does not hear it before it goes on.
+            self.signal(Signal::SIGCONT);
             if self.wait(patience).is_err() {
                 let _ = self.child.kill();
             }

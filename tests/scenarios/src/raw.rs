@@ -3,6 +3,7 @@
 //! The kernel takes the outer VLAN tag off a received frame and hands it over beside it; it is put
 //! back here, so that what is compared is what was on the wire.
 
+use crate::fault::wall as now;
 use crate::netns::Namespace;
 use anyhow::{Context, Result};
 use nix::cmsg_space;
@@ -16,7 +17,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Deliver what the kernel took off the frame, beside it.
 #[derive(Clone, Copy)]
@@ -60,6 +61,7 @@ impl Tap {
                 .with_context(|| format!("no interface {interface} in {}", namespace.name()))?;
             setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
             setsockopt(&socket, PacketAuxdata, &true)?;
+            setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
             bind(socket.as_raw_fd(), &address)?;
             let tap = Self { socket, memory: Memory::default(), own: false };
             tap.drain();
@@ -80,7 +82,7 @@ impl Tap {
     ///
     /// When the interface refuses it.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
-        self.remember(frame);
+        self.remember(now(), frame);
         loop {
             match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
                 Ok(_) => return Ok(()),
@@ -144,9 +146,14 @@ impl Tap {
     }
 
     fn take(&self) -> Option<Vec<u8>> {
+        self.take_stamped().map(|(_, frame)| frame)
+    }
+
+    /// The next frame that has come, with the time since 1970 at which it did; `None` when there is none.
+    pub fn take_stamped(&self) -> Option<(Duration, Vec<u8>)> {
         let mut frame = vec![0; 16 * 1024];
         loop {
-            let mut control = cmsg_space!([u8; 64]);
+            let mut control = cmsg_space!([u8; 64], nix::sys::time::TimeSpec);
             let mut slices = [IoSliceMut::new(&mut frame)];
             let message = recvmsg::<LinkAddr>(
                 self.socket.as_raw_fd(),
@@ -158,24 +165,30 @@ impl Tap {
             if !self.own && message.address.is_some_and(|a| a.pkttype() == libc::PACKET_OUTGOING) {
                 continue;
             }
-            let tag = message.cmsgs().ok()?.find_map(stripped_tag);
+            let (mut tag, mut at) = (None, None);
+            for part in message.cmsgs().ok()? {
+                match part {
+                    ControlMessageOwned::ScmTimestampns(time) => at = Some(Duration::from(time)),
+                    other => tag = tag.or_else(|| stripped_tag(other)),
+                }
+            }
+            let at = at.unwrap_or_else(now);
             let length = message.bytes;
             frame.truncate(length);
             if let Some(tag) = tag {
                 frame.splice(12..12, tag);
             }
-            self.remember(&frame);
-            return Some(frame);
+            self.remember(at, &frame);
+            return Some((at, frame));
         }
     }
 
-    fn remember(&self, frame: &[u8]) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn remember(&self, at: Duration, frame: &[u8]) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.len() == REMEMBERED {
             memory.pop_front();
         }
-        memory.push_back((now, frame.to_vec()));
+        memory.push_back((at, frame.to_vec()));
     }
 
     fn wait(&self, what: PollFlags, limit: Duration) {

@@ -56,7 +56,7 @@ Runs the scenarios: real programs through the switch, in network namespaces.
   --full        the long forms
   --list        names the scenarios and ends
 
-With CI or FLOWSWITCH_REQUIRE_LAB set, a skipped row a to k is a failure.";
+With CI or FLOWSWITCH_REQUIRE_LAB set, a skipped row a to k or health-a to health-n is a failure.";
 
 /// The command line.
 struct Arguments {
@@ -97,7 +97,9 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
             None => run(scenario, arguments.full),
         };
         let outcome = match outcome {
-            Outcome::Skipped(reason) if require && REQUIRED.contains(scenario.row) => {
+            Outcome::Skipped(reason)
+                if require && (REQUIRED.contains(scenario.row) || scenario.row.starts_with("health-")) =>
+            {
                 Outcome::Failed(format!("may not be skipped here: {reason}"))
             }
             other => other,

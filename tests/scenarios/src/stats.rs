@@ -1,4 +1,6 @@
-//! Whether counts are what chance would give.
+//! Whether counts are what chance would give; percentiles.
+
+use std::time::Duration;
 
 /// The probability that counts drawn from `weights` deviate from them at least as much as `counts` do
 /// (Pearson's χ² test). Small: the counts do not follow the weights.
@@ -72,6 +74,53 @@ fn ln_gamma(x: f64) -> f64 {
     (x + 0.5) * t.ln() - t + (2.506_628_274_631_000_5 * (1.000_000_000_190_015 + series) / x).ln()
 }
 
+/// Times measured in trials of the same thing.
+#[derive(Clone, Debug, Default)]
+pub struct Sample(Vec<Duration>);
+
+impl Sample {
+    /// Adds one.
+    pub fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest time that `percent` of them do not exceed; zero when there are none.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or_default()
+    }
+
+    /// Half of them are not longer.
+    pub fn p50(&self) -> Duration {
+        self.percentile(50)
+    }
+
+    /// All but a twentieth are not longer.
+    pub fn p95(&self) -> Duration {
+        self.percentile(95)
+    }
+
+    /// The longest.
+    pub fn max(&self) -> Duration {
+        self.percentile(100)
+    }
+}
+
+impl std::fmt::Display for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        let (p50, p95, max) = (ms(self.p50()), ms(self.p95()), ms(self.max()));
+        write!(f, "n {}, p50 {p50:.0} ms, p95 {p95:.0} ms, max {max:.0} ms", self.count())
+    }
+}
+
 /// A small generator of numbers that are the same in every run (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -108,6 +157,15 @@ mod tests {
         assert!((upper_gamma(1.0, 13.816 / 2.0) - 0.001).abs() < 1e-5);
         assert!((upper_gamma(5.0, 18.307 / 2.0) - 0.05).abs() < 1e-4);
         assert!((upper_gamma(5.0, 3.940 / 2.0) - 0.95).abs() < 1e-4);
+    }
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let mut sample = Sample::default();
+        (1..=20).rev().for_each(|n| sample.push(Duration::from_millis(n)));
+        let ms = |d: Duration| d.as_millis();
+        assert_eq!((ms(sample.p50()), ms(sample.p95()), ms(sample.max())), (10, 19, 20));
+        assert_eq!(Sample::default().p95(), Duration::ZERO);
     }
 
     #[test]

@@ -164,3 +164,29 @@ pub(super) fn await_drops(lab: &Lab, reason: &str, count: u64) -> Result<u64> {
     ensure!(last >= count, "{last} frames dropped as {reason}, expected {count} or more");
     Ok(last)
 }
+
+/// Does `job` with every item on several threads of the client.
+pub(super) fn in_parts<A: Send, B: Send>(
+    lab: &Lab,
+    items: Vec<A>,
+    job: impl Fn(A) -> Result<B> + Sync,
+) -> Result<Vec<B>> {
+    const THREADS: usize = 4;
+    let part = items.len().div_ceil(THREADS);
+    let mut items = items.into_iter();
+    let parts: Vec<Vec<A>> = (0..THREADS).map(|_| items.by_ref().take(part).collect()).collect();
+    let job = &job;
+    lab.client.enter(|| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .into_iter()
+                .map(|p| scope.spawn(move || p.into_iter().map(job).collect::<Result<Vec<B>>>()))
+                .collect();
+            let mut all = Vec::new();
+            for thread in threads {
+                all.extend(thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))?);
+            }
+            Ok(all)
+        })
+    })
+}

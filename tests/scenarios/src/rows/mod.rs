@@ -8,6 +8,7 @@ mod bytes;
 mod captures;
 mod duplicates;
 mod fragments;
+mod health;
 mod icmp_errors;
 mod kit;
 mod neighbours;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         ageing::SCENARIOS,
         restart::SCENARIOS,
         start::SCENARIOS,
+        &health::all(),
     ]
     .concat()
 }

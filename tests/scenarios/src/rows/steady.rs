@@ -1,5 +1,6 @@
 //! Row k: what is open stays where it is, whatever the operator changes.
 
+use super::kit::in_parts;
 use crate::http::Connection;
 use crate::lab::{Lab, Topology, VIP};
 use crate::runner::Scenario;
@@ -16,7 +17,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
 }];
 
 const FLOWS: usize = 10_000;
-const THREADS: usize = 4;
 
 fn steady(lab: &Lab) -> Result<String> {
     lab.start(&lab.config().workers(2))?;
@@ -56,29 +56,4 @@ fn steady(lab: &Lab) -> Result<String> {
         FLOWS * count,
         start.elapsed().as_secs_f64()
     ))
-}
-
-/// Does `job` with every item on several threads of the client.
-fn in_parts<A: Send, B: Send>(
-    lab: &Lab,
-    items: Vec<A>,
-    job: impl Fn(A) -> Result<B> + Sync,
-) -> Result<Vec<B>> {
-    let part = items.len().div_ceil(THREADS);
-    let mut items = items.into_iter();
-    let parts: Vec<Vec<A>> = (0..THREADS).map(|_| items.by_ref().take(part).collect()).collect();
-    let job = &job;
-    lab.client.enter(|| {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = parts
-                .into_iter()
-                .map(|p| scope.spawn(move || p.into_iter().map(job).collect::<Result<Vec<B>>>()))
-                .collect();
-            let mut all = Vec::new();
-            for thread in threads {
-                all.extend(thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p))?);
-            }
-            Ok(all)
-        })
-    })
 }

@@ -1,5 +1,7 @@
 //! `make demo`: real HTTP requests through the switch, from nothing and back to nothing.
 
+mod failures;
+
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use tests_scenarios::{Lab, Topology, cleanup, frame, runner, wait};
 const USAGE: &str = "\
 Shows HTTP going through the switch: builds a network of namespaces, starts the switch in the midst of
 it, sends a few hundred requests by curl, shows who answered them and what the switch changed in a
-frame, and takes everything down again. Needs root, Linux and the built programs; `make demo` takes
+frame, kills a server and a router while requests go on, and takes everything down again. Needs root, Linux and the built programs; `make demo` takes
 care of all but the root.";
 
 const REQUESTS: u32 = 300;
@@ -51,10 +53,10 @@ fn demo() -> Result<()> {
     );
 
     step(start, "client, two routers, three servers with nginx: namespaces and cables");
-    let lab = Lab::build(&Topology::default())?;
+    let lab = Lab::build(&Topology { gateway: true, ..Topology::default() })?;
     step(start, "the switch: flowswitchd run, ports by AF_XDP on ordinary interfaces");
-    lab.start(&lab.config())?;
-    let result = traffic(&lab, start);
+    lab.start(&lab.config().only_v4().checked(100, 2).routers_checked())?;
+    let result = traffic(&lab, start).and_then(|()| failures::tell(&lab, start));
     if result.is_err() {
         eprintln!("{}", lab.switch().log_tail());
     }
