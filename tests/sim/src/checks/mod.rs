@@ -324,6 +324,8 @@ pub struct Checks {
     pub reached: Vec<u64>,
     /// When a frame for one router was last sent to another (FS-13).
     pub last_redirect: Option<u64>,
+    /// When a server's frame for each router was last sent to that one, or nowhere.
+    pub last_direct: Vec<u64>,
     /// What was found.
     pub violations: Vec<Violation>,
 }
@@ -348,6 +350,7 @@ impl Checks {
         let last_new = vec![None; known.servers.len()];
         let new = vec![0; known.servers.len()];
         let reached = new.clone();
+        let last_direct = vec![0; known.routers];
         Self {
             known,
             all,
@@ -356,6 +359,7 @@ impl Checks {
             new,
             reached,
             last_redirect: None,
+            last_direct,
             violations: Vec::new(),
         }
     }
@@ -397,6 +401,18 @@ impl Checks {
                 out.frame.and_then(|f| f.content.addresses()).filter(|(_, to)| *to == self.known.vip);
             if let (Some(_), Some(_), Some(server)) = (client, out.of, self.known.server_at(out.port)) {
                 self.reached[server] += 1;
+            }
+        }
+        for (at, came) in turn.ins.iter().enumerate() {
+            // Answers to probes end here.
+            let far = |to: Ipv4Addr| to.octets()[..3] != self.known.vip.octets()[..3];
+            let leaves = |f: &Frame<'_>| f.content.addresses().is_some_and(|(_, to)| far(to));
+            let Some(frame) = came.frame.filter(leaves) else { continue };
+            let Some(router) = self.known.router_macs.iter().position(|mac| *mac == frame.dst) else {
+                continue;
+            };
+            if !turn.outs.iter().any(|out| out.of == Some(at) && out.port != router) {
+                self.last_direct[router] = now;
             }
         }
         if redirected(&turn, &self.known).next().is_some() {

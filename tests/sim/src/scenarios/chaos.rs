@@ -7,6 +7,7 @@ use crate::queue::{MS, S};
 use crate::server::Health;
 use crate::topology::Topology;
 use crate::world::World;
+use control_health::Order;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "chaos",
@@ -19,7 +20,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
 fn play(run: &Run) -> World {
     let mut draw = crate::random::Random::new(run.seed, "chaos");
     let servers = draw.between(2, 21) as usize;
-    let chooser = *draw.pick(&["maglev", "weighted-round-robin", "least-connections", "round-robin"]);
+    let chooser = *draw.pick(&[
+        "maglev",
+        "weighted-round-robin",
+        "least-connections",
+        "round-robin",
+        "dynamic",
+        "two-choices",
+    ]);
     let workers = draw.between(1, 4) as u8;
     let topology = Topology {
         servers,
@@ -36,7 +44,7 @@ fn play(run: &Run) -> World {
     for _ in 0..run.either(8, 24) {
         let server = draw.below(servers as u64) as usize;
         let port = draw.below(world.topology.ports() as u64) as usize;
-        match draw.below(12) {
+        match draw.below(13) {
             0 => {
                 let now = world.now;
                 let trouble = Trouble {
@@ -79,6 +87,20 @@ fn play(run: &Run) -> World {
                 world.run(draw.between(50 * MS, 2 * S));
                 world.start_data_path();
             }
+            11 => {
+                let Some(target) = world.checks.known.target(server) else { continue };
+                let cluster = world.checks.known.plan.clusters.first().map(|c| c.id).unwrap_or_default();
+                let order = match draw.below(4) {
+                    0 => Order::Drain { target, deadline_ms: None, gentle: false },
+                    1 => Order::Drain { target, deadline_ms: Some(draw.between(100, 5_000)), gentle: false },
+                    2 => Order::Enable { target },
+                    _ => {
+                        let weight = Some(draw.between(1, 20) as u16);
+                        Order::Weight { cluster, service: None, target, weight }
+                    }
+                };
+                world.order(order);
+            }
             _ => match draw.below(4) {
                 0 => world.pause_control(draw.between(MS, 10 * S)),
                 1 => world.jump_control(draw.between(MS, 3_600 * S)),
@@ -100,6 +122,12 @@ fn play(run: &Run) -> World {
         }
     }
     world.reconfigure(|t| t.admin.fill("enabled"));
+    world.run_until(12 * S, World::is_settled);
+    for server in 0..servers {
+        if let Some(target) = world.checks.known.target(server) {
+            world.order(Order::Enable { target });
+        }
+    }
     world.run(11 * S);
     // Who fell several times in a minute has to stay good for up to a minute (FS-33).
     let quiet = world.now;
