@@ -16,7 +16,7 @@ use crate::seat::{self, Crossing, Desk, WorkerSeat};
 use alarms::Alarms;
 use dataplane_cpu::NoMemory;
 use dataplane_engine::{Counters, Engine, Event, Inputs, Settings, Tables};
-use dataplane_flow::{CLUSTERS_MAX, Instant, TARGETS_MAX, TargetId};
+use dataplane_flow::{CLUSTERS_MAX, ClusterId, Instant, TARGETS_MAX, TargetId};
 use dataplane_message::{
     AlarmKind, Boot, Conditions, MacPlan, Plan, PortCounts, Step, TargetPlan, ToControl, ToDataPath, VERSION,
 };
@@ -57,6 +57,8 @@ const GATHER_NS: u64 = 10_000_000;
 const WAITING_MAX: usize = 64;
 /// ... and beyond which answers to probes are.
 const ANSWERS_MAX: usize = 4096;
+/// A port that has not had carrier yet is taken for one that is coming up so long after the start.
+const LINKS_NS: u64 = 10_000_000_000;
 const REPORT_NS: u64 = 1_000_000_000;
 const LLDP_NS: u64 = 30_000_000_000;
 
@@ -72,6 +74,9 @@ pub struct Publisher {
     conditions: Conditions,
     /// Primaries whose deaths control may not know of.
     overtaken: Overtaken,
+    /// Ports that have had carrier; after a while all count.
+    seen_up: PortSet,
+    links_settled: bool,
     /// The plan's number that control has not been told of yet, and the count of tables handed out with
     /// those that were made of it.
     unacknowledged: Option<(u64, Option<u64>)>,
@@ -132,6 +137,8 @@ impl Publisher {
             epoch: 0,
             conditions: Conditions::default(),
             overtaken: Overtaken::default(),
+            seen_up: PortSet::EMPTY,
+            links_settled: false,
             unacknowledged: None,
             tables: Arc::new(Tables::empty()),
             rebuild_at: None,
@@ -284,6 +291,10 @@ impl Publisher {
     /// Does what is due. Call at least every 10 ms.
     pub fn handle_deadline(&mut self, now: Instant) {
         self.collect(now);
+        if !self.links_settled && now.since(self.started) >= LINKS_NS {
+            self.links_settled = true;
+            self.rebuild_at = Some(now);
+        }
         if self.bridge.age(&self.plan.bridge, now) {
             self.rebuild_soon(now);
         }
@@ -327,6 +338,7 @@ impl Publisher {
         self.rebuild_at = None;
         let learned = self.bridge.stations();
         let up = self.up();
+        self.seen_up = self.seen_up.or(up);
         let macs = &self.server_macs;
         let port_macs: Vec<MacAddr> = self.ports.iter().map(|port| port.state.mac).collect();
         self.tables = Arc::new(Tables::build(&Inputs {
@@ -341,6 +353,9 @@ impl Publisher {
             previous: Some(&self.tables),
         }));
         for (cluster, order) in self.tables.succession(&self.plan, &self.conditions) {
+            if !self.links_settled && self.comes_up(cluster) {
+                continue;
+            }
             let orders = &mut self.conditions.orders;
             let place = orders.iter().position(|(id, _)| *id == cluster);
             let before = place.map(|place| orders.remove(place).1);
@@ -356,6 +371,16 @@ impl Publisher {
         if let (Some((_, made @ None)), Some(desk)) = (&mut self.unacknowledged, self.desks.first()) {
             *made = Some(desk.out);
         }
+    }
+
+    /// Whether the primary's port comes up still: after a start links are there one by one, and who is primary
+    /// does not depend on which is first (FS-14).
+    fn comes_up(&self, cluster: ClusterId) -> bool {
+        let Some(plan) = self.plan.clusters.iter().find(|c| c.id == cluster) else { return false };
+        let decided = self.conditions.orders.iter().find(|(id, _)| *id == cluster).map(|(_, order)| order);
+        let primary = decided.into_iter().flatten().chain(&plan.servers).find(|id| plan.servers.contains(id));
+        let target = self.plan.targets.iter().find(|t| Some(&t.id) == primary);
+        target.is_some_and(|target| !self.seen_up.contains(target.port))
     }
 
     /// Ports that are attached and have carrier.

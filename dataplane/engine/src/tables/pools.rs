@@ -143,6 +143,14 @@ impl Pools {
                 strays.push((key, *live));
             }
         }
+        // Without a pool the switch answered for a router that nobody had seen, and here it is.
+        for router in &plan.routers {
+            let key = (router.vlan, router.address.is_ipv6());
+            let alive = routers.get(usize::from(router.id.0)).is_some_and(|r| r.alive);
+            if alive && !strays.iter().any(|(k, _)| *k == key) {
+                strays.push((key, router.id));
+            }
+        }
         Self { routers, pools, gateways: gateways.into(), strays: strays.into() }
     }
 

@@ -182,6 +182,22 @@ fn fs_15_what_control_says_before_it_has_heard_of_a_death_brings_nobody_back() {
 }
 
 #[test]
+fn fs_14_who_is_primary_does_not_hang_on_which_link_is_up_first() {
+    let mut plan = plan(Chooser::RoundRobin);
+    plan.clusters[0].mode = ClusterMode::Availability;
+    for waits in [2_000, 11_000] {
+        let mut rig = Rig::without_links(plan.clone());
+        rig.link(R1, true);
+        rig.link(S[1], true);
+        assert_eq!(shares(&mut rig, 1000, 10), [0, 10, 0], "whoever is there takes flows");
+        rig.wait_ms(waits);
+        rig.link(S[0], true);
+        let late = waits > 10_000;
+        assert_eq!(shares(&mut rig, 2000, 10), if late { [0, 10, 0] } else { [10, 0, 0] }, "{waits}");
+    }
+}
+
+#[test]
 fn links_that_flap_while_control_does_not_listen_fill_no_memory() {
     let mut rig = availability();
     rig.publisher.handle_message(ToDataPath::Hello { version: VERSION, sender: 2 }, rig.now);

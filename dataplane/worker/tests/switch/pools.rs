@@ -333,6 +333,16 @@ fn fs13_a_gateway_that_is_a_router_itself_answers_itself_until_it_is_gone() {
     fix_ipv4(&mut fragment);
     assert_eq!(ports(&rig.send(S[0], &fragment)), [R2], "fragments too");
     rig.dropped(S[0], &udp((MacAddr([2, 7, 7, 7, 7, 7]), CLIENT, 9), (VMAC, CLIENT, 9), b""), "vmac-not-vip");
+    // The same without a pool.
+    let mut plan = default_routers();
+    plan.routers.iter_mut().for_each(|r| r.mac = None);
+    plan.pools.clear();
+    let mut rig = Rig::new(plan);
+    down(&mut rig, &[0, 1, 2, 3]);
+    assert_eq!(told(&mut rig, 0, ROUTER_IP), Some(VMAC));
+    conditions(&mut rig, Conditions { routers: vec![back], ..Conditions::default() });
+    let out = rig.send(S[0], &frame);
+    assert_eq!((ports(&out), &out[0].1[..6]), (vec![R2], &ROUTER_2.0[..]));
 }
 
 #[test]

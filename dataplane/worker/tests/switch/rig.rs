@@ -127,6 +127,15 @@ impl Rig {
     }
 
     pub(crate) fn with_workers(plan: Plan, workers: u8) -> Self {
+        Self::start(plan, workers, true)
+    }
+
+    /// No port has carrier yet.
+    pub(crate) fn without_links(plan: Plan) -> Self {
+        Self::start(plan, 1, false)
+    }
+
+    fn start(plan: Plan, workers: u8, links: bool) -> Self {
         let boot = Boot {
             name: "test".into(),
             mode: Mode::Trial,
@@ -153,7 +162,7 @@ impl Rig {
         let workers = seats.into_iter().zip(ports).map(|(seat, ports)| Worker::new(seat, ports)).collect();
         let mut rig = Self { now, publisher, workers, wire, plan: Plan::default(), epoch: 0, next: 0 };
         for port in &plan.ports {
-            rig.link(port.id, true);
+            rig.link(port.id, links);
         }
         rig.publisher.handle_message(ToDataPath::Hello { version: VERSION, sender: 1 }, now);
         rig.apply(plan);

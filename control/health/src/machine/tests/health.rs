@@ -443,3 +443,23 @@ fn fs30_probes_from_a_routers_address_come_from_the_mac_that_servers_are_told_fo
     world.core.handle_plan(&plan, &settings(4, 0), world.now);
     assert_eq!(from(&world, A), Some(vmac));
 }
+
+/// A cable is put from a port that is broken into another one, and the file says so.
+#[test]
+fn fs10_a_server_that_is_moved_to_another_port_is_judged_by_that_one() {
+    let plan_before = plan(3, ClusterMode::LoadSharing);
+    let settings = settings(3, 0);
+    let mut world = World::new(&plan_before, &settings);
+    world.run(11_000);
+    world.up = world.up.without(PortId(1));
+    world.run(12_000);
+    assert_eq!(world.health(A), Health::Dead);
+    let mut moved = plan_before.clone();
+    moved.targets[0].port = PortId(2);
+    world.core.handle_plan(&moved, &settings, world.now);
+    world.run(20_000);
+    assert_eq!(world.health(A), Health::Up);
+    world.core.handle_plan(&plan_before, &settings, world.now);
+    world.run(20_100);
+    assert_eq!(world.health(A), Health::Dead);
+}
