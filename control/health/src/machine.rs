@@ -55,6 +55,8 @@ pub(crate) struct Core {
     links_from: Instant,
     heard: Option<Instant>,
     up: Option<PortSet>,
+    /// While a data path that has just started brings its links up.
+    rising: Option<Rising>,
     adopted: Option<Conditions>,
     saved: Saved,
     servers: BTreeMap<TargetId, Server>,
@@ -79,6 +81,17 @@ pub(crate) struct Core {
     events: VecDeque<CareEvent>,
     asks: VecDeque<(Ask, Seat)>,
     frames: VecDeque<(PortId, Vec<u8>)>,
+}
+
+/// A data path has just started: a port that has had no carrier yet is coming up, and nobody behind it has
+/// failed for that (FS-14: roles survive a restart of the switch).
+#[derive(Debug)]
+struct Rising {
+    until: Instant,
+    /// Ports that have had carrier.
+    seen: PortSet,
+    /// Ports that have it now, as far as was told.
+    up: Option<PortSet>,
 }
 
 #[derive(Debug)]
@@ -525,6 +538,9 @@ impl Core {
                 let server = self.servers.get(&target)?;
                 let plan = self.cluster_plan(cluster)?;
                 let port = server.plan.port;
+                if self.is_rising(port) {
+                    return None;
+                }
                 let peer =
                     Peer { mac: server.mac?, address: plan.vip, tci: self.tci(port, plan.vlan)?, port };
                 let mac = self.probe_mac(plan, target)?;
@@ -533,6 +549,9 @@ impl Core {
             }
             Subject::Router(id) => {
                 let plan = self.plan.routers.iter().find(|r| r.id == id)?;
+                if self.is_rising(plan.port) {
+                    return None;
+                }
                 let cluster = self.near(plan.vlan, plan.address)?;
                 let state = self.routers.get(&id)?;
                 let mac = plan.mac.or(state.mac);
@@ -550,6 +569,12 @@ impl Core {
                 Some((Who::Router(id), Seat::Router(router, local)))
             }
         }
+    }
+
+    /// Nothing reaches that port yet, and nothing is made of it.
+    fn is_rising(&self, port: PortId) -> bool {
+        let awaited = |rising: &Rising| rising.up.is_some() && !rising.seen.contains(port);
+        self.rising.as_ref().is_some_and(awaited)
     }
 
     /// The tag of a VLAN's frames on a port; `None`: the port is not in it.
@@ -576,6 +601,11 @@ impl Core {
 
     /// Every 100 ms: silence, holds, probations, ramps, drains, quorums.
     fn look_at_all(&mut self, now: Instant) {
+        if self.rising.as_ref().is_some_and(|rising| rising.until <= now)
+            && let Some(up) = self.rising.take().and_then(|rising| rising.up)
+        {
+            self.handle_links(up, now);
+        }
         if self.is_heard(now) {
             for (id, server) in &mut self.servers {
                 let dead_after_ms = server.dead_after_ms;

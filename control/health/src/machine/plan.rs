@@ -1,6 +1,6 @@
 //! A plan comes into force; what was decided before comes back.
 
-use super::{Core, Member, OrderedWeight, Out, RouterState, Server, Slot, Subject, timing};
+use super::{Core, Member, OrderedWeight, Out, Rising, RouterState, Server, Slot, Subject, timing};
 use crate::damper::Damper;
 use crate::drain::Drain;
 use crate::event::Sign;
@@ -31,6 +31,9 @@ const LINKS_MS: u64 = 1000;
 
 /// How often the doctor asks about packet sizes. Two questions in a row without an answer are a finding.
 const SIZE: Timing = Timing { interval_ms: 10_000, timeout_ms: 1_000, rise: 1, fall: 2 };
+
+/// How long the links of a data path that has just started may take.
+const RISING_MS: u64 = 10_000;
 
 impl Core {
     pub(crate) fn restore(&mut self, saved: Saved) {
@@ -89,6 +92,10 @@ impl Core {
         self.hear(now);
         self.serial = self.serial.max(conditions.serial);
         let is_first = self.boot_id.is_none();
+        if self.boot_id != Some(boot_id) && !running {
+            let until = now.plus_millis(RISING_MS);
+            self.rising = Some(Rising { until, seen: PortSet::EMPTY, up: None });
+        }
         if self.boot_id != Some(boot_id) {
             // Its counters begin anew.
             for server in self.servers.values_mut() {
@@ -120,6 +127,16 @@ impl Core {
     }
 
     pub(super) fn handle_links(&mut self, up: PortSet, now: Instant) {
+        let up = match &mut self.rising {
+            Some(rising) => {
+                rising.seen = rising.seen.or(up);
+                rising.up = Some(up);
+                let seen = rising.seen;
+                let awaited = self.plan.ports.iter().map(|p| p.id).filter(|port| !seen.contains(*port));
+                up.or(awaited.collect())
+            }
+            None => up,
+        };
         if self.up == Some(up) || now < self.links_from && self.plan.ports.iter().any(|p| !up.contains(p.id))
         {
             return;
@@ -209,6 +226,13 @@ impl Core {
                 server.admin = None;
                 server.drain = None;
                 server.gentle = false;
+            }
+            if server.plan.port != plan.port
+                && let Some(up) = up
+            {
+                // It was put elsewhere: what its old port said is not said of it any more.
+                let seen = if up.contains(plan.port) { Seen::Carrier } else { Seen::NoCarrier };
+                server.monitor.handle(seen, now);
             }
             server.plan = plan.clone();
             if let MacPlan::Fixed(mac) = plan.mac {

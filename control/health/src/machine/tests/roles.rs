@@ -125,3 +125,28 @@ fn fs15_a_primary_that_followed_unseen_stays() {
     world.run(4000);
     assert_eq!(world.roles(), [O, P, O]);
 }
+
+/// The data path starts anew; its links come up one by one, the primary's last.
+#[test]
+fn fs14_roles_do_not_hang_on_which_link_is_up_first_after_a_restart() {
+    let plan = plan(3, ClusterMode::Availability);
+    let mut world = World::new(&plan, &settings(3, 0));
+    world.run(11_000);
+    let links = world.up;
+    world.core.handle_lost(world.now);
+    world.core.handle_adopted(2, false, Conditions::default(), world.now);
+    for (until, up) in [(11_500, PortSet::EMPTY), (12_500, PortSet::EMPTY.with(PortId(2))), (14_000, links)] {
+        world.up = up;
+        world.run(until);
+        assert_eq!(world.roles()[0], P, "{until}: {:?}", world.roles());
+    }
+    // What has been up is down at once, and what never comes up is down in the end.
+    let mut late = World::new(&plan, &settings(3, 0));
+    late.up = links.without(PortId(1));
+    late.run(2000);
+    late.up = late.up.without(PortId(2));
+    late.run(2100);
+    assert_eq!(late.health(B), Health::Dead);
+    late.run(11_000);
+    assert_eq!((late.health(A), late.roles()), (Health::Dead, vec![F, F, P]));
+}
