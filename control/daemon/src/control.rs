@@ -230,6 +230,8 @@ impl<'a> Control<'a> {
     }
 
     fn deadlines(&mut self) {
+        // What has arrived counts before what has not: the disk, or another program, may have held this one up.
+        self.read_link();
         let now = self.now();
         self.conversation.handle_deadline(now);
         self.care_deadline(now);
