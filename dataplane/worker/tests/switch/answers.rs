@@ -158,7 +158,7 @@ fn c7_no_flood_from_one_place_costs_the_answers_of_another() {
             }
             rig.workers[0].turn(rig.now);
         }
-        rig.wire.push(dataplane_port::WorkerId(0), S[1], &own(1));
+        rig.wire.push(dataplane_port::WorkerId(0), S[1], own(1));
         rig.wire.push(dataplane_port::WorkerId(0), R1, &arp);
         rig.workers[0].turn(rig.now);
         rig.wait_ms(10);
