@@ -54,7 +54,8 @@ fn boot(lab: &Lab) -> Result<String> {
     for (server, output) in on_all(&lab.servers, ping)? {
         ensure!(output.status.success(), "{} does not reach its router", server.name);
     }
-    let heard = servers.gather(QUIET, names_vip_of_another);
+    let mut heard = servers.gather(QUIET, names_vip_of_another);
+    heard.retain(|(host, f)| !is_asked(lab, host, f));
     ensure!(
         heard.is_empty(),
         "{} heard of another's VIP, {} times, first: {}",
@@ -96,4 +97,15 @@ fn names_vip_of_another(f: &[u8]) -> bool {
         return sender == VIP.v4 || opcode == 1 && target == VIP.v4;
     }
     frame::parse_discovery(f).is_some_and(|d| d.target == VIP.v6 || d.source == VIP.v6)
+}
+
+/// The switch asks this server, and nobody else, whether it is there (FS-30): never in the VIP's own name, nor
+/// in nobody's, as a newcomer would.
+fn is_asked(lab: &Lab, host: &Host, f: &[u8]) -> bool {
+    let router = lab.routers[0].addresses[0];
+    let alone = frame::parts(f).is_some_and(|p| p.destination == host.mac);
+    let arp = frame::parse_arp(f).is_some_and(|(opcode, _, sender, ..)| opcode == 1 && sender == router.v4);
+    let link_local = |d: frame::Discovery| d.source.segments()[0] == 0xfe80;
+    let nd = frame::parse_discovery(f).is_some_and(|d| d.kind == 135 && link_local(d));
+    alone && (arp || nd)
 }
