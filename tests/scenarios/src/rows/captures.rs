@@ -35,7 +35,7 @@ fn sample(lab: &Lab) -> Result<String> {
     ensure!(!frames.is_empty(), "no capture of Ethernet in {}", folder.display());
     let wanted = if lab.full { 20_000 } else { 3_000 };
     let mut random = Random::new(42);
-    let own: Vec<Mac> =
+    let mut own: Vec<Mac> =
         lab.routers.iter().chain(&lab.servers).chain(&lab.neighbours).map(|h| h.mac).collect();
 
     lab.start(&lab.config())?;
@@ -43,6 +43,8 @@ fn sample(lab: &Lab) -> Result<String> {
     let (router, server) = (&lab.routers[0], &lab.servers[0]);
     let (outside, servers) = (lab.tap(router)?, Servers::watch(lab)?);
     let vmac = ask_mac(&outside, router, VIP.v4.into(), None)?;
+    // The switch asks servers, too (FS-30); nobody else may send from a VMAC.
+    own.extend([vmac, ask_mac(&outside, router, VIP.v6.into(), None)?]);
 
     let download = std::thread::scope(|scope| -> Result<_> {
         let live = scope.spawn(|| {
