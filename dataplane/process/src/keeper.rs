@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Between two looks at all links, whatever the kernel has said.
 const LOOK_MS: u64 = 500;
 
+/// Carrier is asked for this often: the kernel tells of its loss up to a second late.
+const CARRIER_MS: u64 = 10;
+
 /// Between two attempts to open a device.
 const RETRY_MS: u64 = 250;
 
@@ -31,6 +34,7 @@ pub(crate) struct Keeper {
     links: LinkWatch,
     bench: Workbench,
     next_look: Instant,
+    next_carrier: Instant,
     next_stats: Instant,
 }
 
@@ -110,7 +114,15 @@ impl Keeper {
             ports.push(kept);
         }
         let bench = Workbench::new(eal.clone());
-        Ok(Self { ports, control, links, bench, next_look: Instant(0), next_stats: Instant(0) })
+        Ok(Self {
+            ports,
+            control,
+            links,
+            bench,
+            next_look: Instant(0),
+            next_carrier: Instant(0),
+            next_stats: Instant(0),
+        })
     }
 
     /// What to wait on.
@@ -120,7 +132,12 @@ impl Keeper {
 
     /// Looks, acts, and tells the publisher what has changed.
     pub(crate) fn turn(&mut self, publisher: &mut Publisher, now: Instant) {
-        if self.links.stirred() || now >= self.next_look {
+        let mut due = self.links.stirred() || now >= self.next_look;
+        if !due && now >= self.next_carrier {
+            self.next_carrier = now.plus_millis(CARRIER_MS);
+            due = self.links.carrier_differs();
+        }
+        if due {
             self.next_look = now.plus_millis(LOOK_MS);
             self.look();
         }

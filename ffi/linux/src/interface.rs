@@ -71,11 +71,24 @@ impl Interfaces {
         Ok(())
     }
 
+    /// Whether the interface has carrier now; `None` when it does not say. The flags that [`Self::read`] goes by
+    /// follow it by up to a second when links change often, or when a virtual interface has its peer's number
+    /// (the kernel's link watch gathers such changes); this question brings them up to date.
+    pub fn carrier(&self, name: &str) -> Option<bool> {
+        let mut request = request(name).ok()?;
+        let mut value = EthtoolValue { command: ETHTOOL_GLINK, data: 0 };
+        request.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // The kernel writes through the pointer, which `value` outlives.
+        self.ioctl(libc::SIOCETHTOOL, &mut request).ok()?;
+        Some(value.data != 0)
+    }
+
     fn read_all(&self, name: &str) -> io::Result<LinkState> {
         let mut request = request(name)?;
         self.ioctl(libc::SIOCGIFINDEX, &mut request)?;
         // SAFETY: the kernel has written the index.
         let index = unsafe { request.ifr_ifru.ifru_ifindex };
+        let carrier = self.carrier(name);
         self.ioctl(libc::SIOCGIFFLAGS, &mut request)?;
         // SAFETY: the kernel has written the flags.
         let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
@@ -89,18 +102,29 @@ impl Interfaces {
         Ok(LinkState {
             index: index.cast_unsigned(),
             up,
-            running: up && flags & libc::IFF_RUNNING != 0,
+            running: up && carrier.unwrap_or(flags & libc::IFF_RUNNING != 0),
             mac: core::array::from_fn(|i| bytes[i].cast_unsigned()),
             mtu: mtu.cast_unsigned(),
         })
     }
 
     fn ioctl(&self, what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
-        // SAFETY: each of the requests above reads and writes one `ifreq`, and nothing behind it.
+        // SAFETY: each of the requests above reads and writes one `ifreq`, and nothing behind it but for
+        // SIOCETHTOOL, whose pointer leads to an `EthtoolValue` of the caller.
         let code = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut *request) };
         if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
+
+/// `struct ethtool_value` of linux/ethtool.h.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// "Has it carrier?", linux/ethtool.h.
+const ETHTOOL_GLINK: u32 = 0x0a;
 
 /// Whether an error says that there is no such interface.
 fn is_gone(error: &io::Error) -> bool {
@@ -131,6 +155,8 @@ mod tests {
         let lo = interfaces.read("lo").unwrap().expect("every namespace has one");
         assert_eq!((lo.index, lo.mac), (1, [0; 6]));
         assert!(lo.mtu >= 1500);
+        assert_eq!(interfaces.carrier("lo"), Some(true));
+        assert_eq!(interfaces.carrier("no-such-if"), None);
         for missing in ["no-such-if", "", "a-name-that-is-too-long", "../lo"] {
             assert_eq!(interfaces.read(missing).unwrap(), None);
             assert!(interfaces.take_up(missing).is_err());

@@ -58,6 +58,16 @@ impl LinkWatch {
         self.drain()
     }
 
+    /// Whether some interface has lost or found its carrier, though the kernel has not said so yet. One
+    /// system call for each; cheap enough for every few milliseconds.
+    pub fn carrier_differs(&self) -> bool {
+        self.known.iter().any(|(name, known)| {
+            known.is_some_and(|state| {
+                state.up && self.interfaces.carrier(name).is_some_and(|carrier| carrier != state.running)
+            })
+        })
+    }
+
     /// What has changed since the last call. An interface about which the kernel does not answer
     /// counts as unchanged.
     pub fn changes(&mut self) -> Vec<LinkChange> {
