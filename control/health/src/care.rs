@@ -11,7 +11,6 @@ use crate::view::{AssignmentView, MemberView, RoleView, RouterView, TargetView};
 use dataplane_flow::Instant;
 use dataplane_message::{Conditions, Plan, Report, Signs};
 use dataplane_port::PortId;
-use std::collections::VecDeque;
 
 /// What control decides beside the plan: one machine without sockets and clocks.
 ///
@@ -24,13 +23,12 @@ use std::collections::VecDeque;
 pub struct Care {
     core: Core,
     probing: Probing,
-    frames: VecDeque<(PortId, Vec<u8>)>,
 }
 
 impl Care {
     /// A machine that has no plan yet. `seed` moves its probes in time.
     pub fn new(seed: u64) -> Self {
-        Self { core: Core::new(seed), probing: Probing::default(), frames: VecDeque::new() }
+        Self { core: Core::new(seed), probing: Probing::default() }
     }
 
     /// Takes what an earlier life left in the state file. Where a running data path knows better
@@ -62,7 +60,6 @@ impl Care {
     pub fn handle_lost(&mut self, now: Instant) {
         self.core.handle_lost(now);
         self.probing.clear();
-        self.frames.clear();
     }
 
     /// The data path has sent signs.
@@ -108,7 +105,7 @@ impl Care {
 
     /// A frame to send out of a port.
     pub fn poll_inject(&mut self) -> Option<(PortId, Vec<u8>)> {
-        self.frames.pop_front()
+        self.probing.poll_transmit().or_else(|| self.core.poll_frame())
     }
 
     /// Conditions, when they have changed since the last ones, whole; their serial has risen.
@@ -172,16 +169,8 @@ impl Care {
                 break;
             }
         }
-        while let Some(frame) = self.probing.poll_transmit().or_else(|| self.core.poll_frame()) {
-            if self.frames.len() < FRAMES_MAX {
-                self.frames.push_back(frame);
-            }
-        }
     }
 }
-
-/// The most frames that wait to be taken; what is beyond is lost, as on any line.
-const FRAMES_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

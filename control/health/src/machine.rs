@@ -241,6 +241,7 @@ impl Core {
         let now = self.at(now);
         self.heard = None;
         self.asks.clear();
+        self.frames.clear();
         let ids: Vec<WatchId> = self.watches.keys().copied().collect();
         for id in ids {
             if let Some(slot) = self.watches.get_mut(&id) {

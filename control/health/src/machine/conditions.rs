@@ -43,11 +43,7 @@ impl Core {
         for plan in &self.plan.clusters {
             for (place, service) in plan.services.iter().enumerate() {
                 let place = place as u16;
-                let wanted = self
-                    .clusters
-                    .get(&plan.id)
-                    .and_then(|c| c.quorums.get(usize::from(place)))
-                    .is_some_and(|q| q.is_open());
+                let wanted = self.wants_backups(plan.id, place);
                 for (planned, (target, weight)) in
                     service.members.iter().zip(self.weights(plan.id, place, now))
                 {

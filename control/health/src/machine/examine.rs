@@ -42,11 +42,7 @@ impl Core {
             let vip = cluster.vip;
             let neighbour = self.is_neighbour(id);
             let silent = self
-                .servers
-                .get(&id)
-                .into_iter()
-                .flat_map(|s| &s.watches)
-                .filter_map(|w| self.watches.get(w))
+                .watches_at(id)
                 .filter(|slot| matches!(slot.what, What::Server(Kind::Neighbour)))
                 .all(|slot| !slot.watch.is_good());
             let sends = !server.monitor.is_dead();
@@ -136,13 +132,7 @@ impl Core {
 
     /// Small packets are answered and large ones are not.
     fn examine_size(&self, id: TargetId, cluster: ClusterId, findings: &mut Vec<Finding>) {
-        let of_size = self
-            .servers
-            .get(&id)
-            .into_iter()
-            .flat_map(|server| &server.watches)
-            .filter_map(|watch| self.watches.get(watch))
-            .filter(|slot| slot.subject == Subject::Size(id, cluster));
+        let of_size = self.watches_at(id).filter(|slot| slot.subject == Subject::Size(id, cluster));
         let (mut small, mut large) = (false, None);
         for slot in of_size {
             match &slot.what {

@@ -181,22 +181,19 @@ impl Core {
         rise.clamp(HOLD_MS, crate::damper::HOLD_MAX_MS)
     }
 
+    /// All that watches a server.
+    pub(super) fn watches_at(&self, target: TargetId) -> impl Iterator<Item = &Slot> {
+        let server = self.servers.get(&target).into_iter();
+        server.flat_map(|server| &server.watches).filter_map(|id| self.watches.get(id))
+    }
+
     pub(super) fn watches_of(&self, key: MemberKey) -> impl Iterator<Item = &Slot> {
-        self.servers
-            .get(&key.2)
-            .into_iter()
-            .flat_map(|server| &server.watches)
-            .filter_map(|id| self.watches.get(id))
-            .filter(move |slot| slot.subject.is_of(key))
+        self.watches_at(key.2).filter(move |slot| slot.subject.is_of(key))
     }
 
     /// It answers ARP or ND.
     pub(super) fn is_neighbour(&self, target: TargetId) -> bool {
-        self.servers
-            .get(&target)
-            .into_iter()
-            .flat_map(|server| &server.watches)
-            .filter_map(|id| self.watches.get(id))
+        self.watches_at(target)
             .filter(|slot| matches!(slot.what, What::Server(Kind::Neighbour)))
             .any(|slot| slot.watch.is_good() && !slot.watch.is_failing() && slot.watch.was_ever_good())
     }
@@ -335,15 +332,10 @@ impl Core {
     }
 
     pub(super) fn watches_on(&self, target: TargetId, cluster: ClusterId) -> impl Iterator<Item = &Slot> {
-        self.servers
-            .get(&target)
-            .into_iter()
-            .flat_map(|server| &server.watches)
-            .filter_map(|id| self.watches.get(id))
-            .filter(move |slot| match slot.subject {
-                Subject::Cluster(_, of) | Subject::Service(_, of, _) => of == cluster,
-                Subject::Life(..) | Subject::Size(..) | Subject::Router(_) => false,
-            })
+        self.watches_at(target).filter(move |slot| match slot.subject {
+            Subject::Cluster(_, of) | Subject::Service(_, of, _) => of == cluster,
+            Subject::Life(..) | Subject::Size(..) | Subject::Router(_) => false,
+        })
     }
 
     /// Members whose traffic looks bad are taken out, where that may be (FS-31).
@@ -429,6 +421,12 @@ impl Core {
                 member.relapses = 0;
             }
         }
+    }
+
+    /// A service's backups are to take flows (FS-34).
+    pub(super) fn wants_backups(&self, cluster: ClusterId, service: u16) -> bool {
+        let quorum = self.clusters.get(&cluster).and_then(|c| c.quorums.get(usize::from(service)));
+        quorum.is_some_and(|quorum| quorum.is_open())
     }
 
     /// Backups (FS-34).

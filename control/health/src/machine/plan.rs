@@ -298,6 +298,7 @@ impl Core {
     /// Every check has a watch; one that was there before goes on as it is.
     fn plan_watches(&mut self, now: Instant) {
         let mut wanted: Vec<(Subject, What, Timing)> = Vec::new();
+        let mtus: BTreeMap<TargetId, u16> = self.settings.servers.iter().map(|s| (s.id, s.mtu)).collect();
         for cluster in &self.plan.clusters {
             let care = self.settings.clusters.iter().find(|c| c.id == cluster.id);
             let none = Vec::new();
@@ -307,8 +308,8 @@ impl Core {
                 let interval_ms = (dead_after_ms / 4).clamp(50, 500);
                 let life = Timing { interval_ms, timeout_ms: interval_ms, rise: 1, fall: 2 };
                 wanted.push((Subject::Life(*target, cluster.id), What::Server(Kind::Neighbour), life));
-                let mtu = self.settings.servers.iter().find(|s| s.id == *target).map_or(1500, |s| s.mtu);
-                for kind in [Kind::Echo, Kind::LargeEcho { mtu: mtu.min(1500) }] {
+                let mtu = mtus.get(target).map_or(1500, |mtu| (*mtu).min(1500));
+                for kind in [Kind::Echo, Kind::LargeEcho { mtu }] {
                     wanted.push((Subject::Size(*target, cluster.id), What::Server(kind), SIZE));
                 }
                 let of = |subject, check: &Check| (subject, What::Server(check.kind.clone()), timing(check));
