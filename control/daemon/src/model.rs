@@ -257,18 +257,18 @@ impl Reader<'_> {
             flows_open: counted.flows_open,
             flows_new: counted.flows_new,
             flows_new_per_s: rate(|counts| counts.flows_new),
-            inbound: Traffic {
-                frames: counted.in_frames,
-                bytes: counted.in_bytes,
-                frames_per_s: rate(|counts| counts.in_frames),
-                bytes_per_s: rate(|counts| counts.in_bytes),
-            },
-            outbound: Traffic {
-                frames: counted.out_frames,
-                bytes: counted.out_bytes,
-                frames_per_s: rate(|counts| counts.out_frames),
-                bytes_per_s: rate(|counts| counts.out_bytes),
-            },
+            inbound: self.traffic(
+                counts.as_ref(),
+                before.as_ref(),
+                |counts| counts.in_frames,
+                |counts| counts.in_bytes,
+            ),
+            outbound: self.traffic(
+                counts.as_ref(),
+                before.as_ref(),
+                |counts| counts.out_frames,
+                |counts| counts.out_bytes,
+            ),
         }
     }
 
@@ -302,9 +302,6 @@ impl Reader<'_> {
             .and_then(|base| base.ports.iter().find(|report| report.id == port.id))
             .map(|report| report.counts);
         let counted = counts.unwrap_or_default();
-        let rate = |of: fn(&dataplane_message::PortCounts) -> u64| {
-            self.rate(counts.as_ref().map(of), before.as_ref().map(of))
-        };
         PortRow {
             number: port.id.0,
             name: port.name.clone(),
@@ -318,18 +315,18 @@ impl Reader<'_> {
             mac: report.map(|report| report.mac),
             untagged: port.untagged.map(|vlan| vlan.0),
             tagged: port.tagged.iter().map(|vlan| vlan.0).collect(),
-            rx: Traffic {
-                frames: counted.rx_frames,
-                bytes: counted.rx_bytes,
-                frames_per_s: rate(|counts| counts.rx_frames),
-                bytes_per_s: rate(|counts| counts.rx_bytes),
-            },
-            tx: Traffic {
-                frames: counted.tx_frames,
-                bytes: counted.tx_bytes,
-                frames_per_s: rate(|counts| counts.tx_frames),
-                bytes_per_s: rate(|counts| counts.tx_bytes),
-            },
+            rx: self.traffic(
+                counts.as_ref(),
+                before.as_ref(),
+                |counts| counts.rx_frames,
+                |counts| counts.rx_bytes,
+            ),
+            tx: self.traffic(
+                counts.as_ref(),
+                before.as_ref(),
+                |counts| counts.tx_frames,
+                |counts| counts.tx_bytes,
+            ),
             errors: counted.errors,
             neighbour: report.and_then(|report| report.neighbour.clone()),
             note: report.and_then(|report| report.note.clone()),
@@ -442,6 +439,22 @@ impl Reader<'_> {
     }
 
     /// How much a counter rises in a second.
+    /// Frames and bytes one way, and how fast they rise.
+    fn traffic<T>(
+        &self,
+        now: Option<&T>,
+        before: Option<&T>,
+        frames: fn(&T) -> u64,
+        bytes: fn(&T) -> u64,
+    ) -> Traffic {
+        Traffic {
+            frames: now.map_or(0, frames),
+            bytes: now.map_or(0, bytes),
+            frames_per_s: self.rate(now.map(frames), before.map(frames)),
+            bytes_per_s: self.rate(now.map(bytes), before.map(bytes)),
+        }
+    }
+
     fn rate(&self, now: Option<u64>, before: Option<u64>) -> Rate {
         let elapsed_ms = self.report.uptime_ms.checked_sub(self.base?.uptime_ms)?;
         let risen = now?.checked_sub(before?)?;

@@ -8,7 +8,7 @@ use control_health::{
 };
 use control_show::{
     AssignmentRow, CheckRow, DrainRow, FindingRow, HealthRow, LoadRow, PoolRouterRow, PoolRow, Rate, RoleRow,
-    RouterRow, ServerState, ServiceHealth, Traffic,
+    RouterRow, ServerState, ServiceHealth,
 };
 use dataplane_flow::{ClusterId, Instant, PoolId, RouterId, TargetId};
 use dataplane_message::{
@@ -213,8 +213,6 @@ impl Reader<'_> {
         let of = |report: &RouterReport| report.id == router.id;
         let report = self.report.routers.iter().find(|report| of(report));
         let before = self.base.and_then(|base| base.routers.iter().find(|report| of(report)));
-        let rate = |of: fn(&RouterReport) -> u64| self.rate(report.map(of), before.map(of));
-        let counted = report.copied().unwrap_or_default();
         RouterRow {
             name: router.name.clone(),
             address: router.address,
@@ -225,19 +223,9 @@ impl Reader<'_> {
             reason: view.and_then(|view| view.reason.as_ref()).map(ToString::to_string),
             since: view.map(|view| self.known.time(view.since)),
             port_state: self.port_state(router.port).into(),
-            inbound: Traffic {
-                frames: counted.in_frames,
-                bytes: counted.in_bytes,
-                frames_per_s: rate(|report| report.in_frames),
-                bytes_per_s: rate(|report| report.in_bytes),
-            },
-            outbound: Traffic {
-                frames: counted.out_frames,
-                bytes: counted.out_bytes,
-                frames_per_s: rate(|report| report.out_frames),
-                bytes_per_s: rate(|report| report.out_bytes),
-            },
-            redirected: counted.redirected,
+            inbound: self.traffic(report, before, |counts| counts.in_frames, |counts| counts.in_bytes),
+            outbound: self.traffic(report, before, |counts| counts.out_frames, |counts| counts.out_bytes),
+            redirected: report.map_or(0, |report| report.redirected),
         }
     }
 
