@@ -156,7 +156,9 @@ impl Bench {
             _ => Vec::new(),
         };
         self.frames.fill(template);
-        let mut flow = 0_u32;
+        let order = order(flows, &homes);
+        let mut next = 0;
+        let mut flow = order[0];
         let mut forwarded = 0;
         for burst in 0..packets.div_ceil(BURST as u64) {
             for frame in &mut self.frames {
@@ -173,7 +175,8 @@ impl Bench {
                 if matches!(case, Case::Outbound | Case::Data) {
                     frame[11] = homes[flow as usize] - 1;
                 }
-                flow = if case == Case::New || flow + 1 < flows { flow + 1 } else { 0 };
+                next = if next + 1 < order.len() { next + 1 } else { 0 };
+                flow = if case == Case::New { flow + 1 } else { order[next] };
             }
             self.port = match case {
                 Case::Inbound | Case::New => R1,
@@ -198,6 +201,20 @@ impl Bench {
         }
         forwarded
     }
+}
+
+/// The flows in the order in which they are visited: those of one server in whole bursts, as they come in by
+/// one port.
+fn order(flows: u32, homes: &[u8]) -> Vec<u32> {
+    if homes.is_empty() {
+        return (0..flows).collect();
+    }
+    let mut order = Vec::new();
+    for server in 0..=SERVERS as u8 {
+        let own: Vec<u32> = (0..flows).filter(|flow| homes[*flow as usize] == server).collect();
+        order.extend(own.iter().cycle().take(own.len().next_multiple_of(BURST)));
+    }
+    order
 }
 
 /// Writes the flow's client address (16 low bits in the port) into the frame, checksums left alone: the
