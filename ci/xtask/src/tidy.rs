@@ -147,7 +147,6 @@ mod tests {
             folder: folder.into(),
             default,
             dependencies: uses.iter().map(|(n, f)| Dependency { name: (*n).into(), foreign: *f }).collect(),
-            benches: Vec::new(),
         }
     }
 
