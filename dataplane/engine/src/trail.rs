@@ -94,7 +94,7 @@ impl Trails {
     pub(crate) fn find_v4(&self, place: u8, key: &Key) -> Option<&Trail> {
         let trail = &self.places[usize::from(place)];
         let [a, b, c] = trail.key;
-        ((a ^ key[0]) | (b ^ key[1]) | (c ^ key[2]) == 0).then_some(trail)
+        (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
     }
 
     /// What [`Self::find`] has given.

@@ -71,10 +71,12 @@ impl Shard {
         self.tick
     }
 
-    /// Asks for the cache line that `hash` is looked for in first.
+    /// Asks for the cache line that `hash` is looked for in first; which one it is, for [`Self::look_in`].
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) {
-        self.main.prefetch(hash);
+    pub fn prefetch(&self, hash: u64) -> u32 {
+        let line = self.main.first(hash);
+        self.main.prefetch(line);
+        line as u32
     }
 
     /// Asks for the line that `hash` is looked for in when it is not in the first.
@@ -89,10 +91,10 @@ impl Shard {
         self.main.prefetch_cold(slot.0 as usize);
     }
 
-    /// Looks in the main part's first line.
+    /// Looks in the line that [`Self::prefetch`] has named.
     #[inline(always)]
-    pub fn look_first(&self, hash: u64) -> Option<(Slot, Entry)> {
-        self.main.find_first(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
+    pub fn look_in(&self, line: u32, hash: u64) -> Option<(Slot, Entry)> {
+        self.main.find_in(line as usize, hash).map(|(slot, entry)| (Slot(slot as u32), entry))
     }
 
     /// Looks in the main part's second line.

@@ -50,11 +50,11 @@ impl Table {
     /// Any number of lines will do: a hash's share of 2^32 is its share of them.
     #[inline(always)]
     fn place(&self, share: u32) -> usize {
-        (u64::from(share) * self.lines.len() as u64 >> 32) as usize
+        ((u64::from(share) * self.lines.len() as u64) >> 32) as usize
     }
 
     #[inline(always)]
-    fn first(&self, hash: u64) -> usize {
+    pub(crate) fn first(&self, hash: u64) -> usize {
         self.place(hash as u32)
     }
 
@@ -65,8 +65,8 @@ impl Table {
     }
 
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch(&self.lines[self.first(hash)]);
+    pub(crate) fn prefetch(&self, line: usize) {
+        prefetch(&self.lines[line]);
     }
 
     #[inline(always)]
@@ -76,7 +76,7 @@ impl Table {
 
     /// Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    fn find_in(&self, line: usize, hash: u64) -> Option<(usize, Entry)> {
+    pub(crate) fn find_in(&self, line: usize, hash: u64) -> Option<(usize, Entry)> {
         let words = &self.lines[line];
         let way = select_unpredictable(words[1] == hash, 1, 0);
         let way = select_unpredictable(words[2] == hash, 2, way);

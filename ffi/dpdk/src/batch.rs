@@ -18,7 +18,7 @@ impl<const N: usize> Batch<N> {
     pub(crate) const EMPTY: Self = Self { frames: [core::ptr::null_mut(); N], len: 0, bytes: 0 };
 
     pub(crate) fn is_full(&self) -> bool {
-        self.len == N
+        self.len >= N
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -33,6 +33,8 @@ pub(crate) struct Slot {
     /// Who sends for this worker where it has none.
     owner: usize,
     frame_max: u32,
+    /// Its bit in a set of ports.
+    bit: u32,
     chains: bool,
     batch: Batch<BATCH>,
 }
@@ -56,8 +58,15 @@ impl Refusal {
 }
 
 impl Slot {
-    const EMPTY: Self =
-        Self { device: None, queue: None, owner: 0, frame_max: 0, chains: false, batch: Batch::EMPTY };
+    const EMPTY: Self = Self {
+        device: None,
+        queue: None,
+        owner: 0,
+        frame_max: 0,
+        bit: 0,
+        chains: false,
+        batch: Batch::EMPTY,
+    };
 
     /// The device and the queue that this worker polls.
     pub(crate) fn entrance(&self) -> Option<(u16, u16)> {
@@ -92,6 +101,7 @@ impl Exits {
             queue,
             owner,
             frame_max: device.frame_max(),
+            bit: PortSet::EMPTY.with(port).0,
             chains: device.sends_chains(),
             batch: Batch::EMPTY,
             device: Some(device),
@@ -110,7 +120,8 @@ impl Exits {
     /// counted in `refused`; this one is the caller's to count, and freed.
     #[inline(always)]
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
-        if let Some(slot) = self.slots.get_mut(to.index())
+        let slot = &mut self.slots[to.index() & (PORTS_MAX - 1)];
+        if to.index() < PORTS_MAX
             && slot.queue.is_some()
             && frame.len() <= slot.frame_max
             && !frame.is_chained()
@@ -118,7 +129,7 @@ impl Exits {
         {
             frame.forget_offloads();
             slot.batch.push(frame);
-            self.waiting = self.waiting.with(to);
+            self.waiting = PortSet(self.waiting.0 | slot.bit);
             return Ok(());
         }
         self.put_anyhow(to, frame, refused)
