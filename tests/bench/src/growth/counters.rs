@@ -5,7 +5,7 @@
 
 use crate::bed::{Bed, Kind, tables};
 use crate::site::Site;
-use crate::tools::{Context, ticks_per_ns};
+use crate::tools::{Context, pin, ticks_per_ns};
 use anyhow::Result;
 use dataplane_engine::{Counters, MEMBERS_MAX, Tables};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
@@ -73,8 +73,11 @@ fn both(beds: &mut [Bed], kind: Kind, flows: u32, packets: u64) -> f64 {
     let all: Vec<f64> = std::thread::scope(|scope| {
         let threads: Vec<_> = beds
             .iter_mut()
-            .map(|bed| {
-                scope.spawn(|| {
+            .enumerate()
+            .map(|(core, bed)| {
+                let start = &start;
+                scope.spawn(move || {
+                    pin(core);
                     start.wait();
                     bed.measure(kind, flows, packets, false)
                 })

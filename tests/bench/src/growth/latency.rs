@@ -7,13 +7,11 @@
 use crate::ring_ports::{Flying, RingPorts, Tester, cable};
 use crate::site::{ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, stamp_inbound, stamp_outbound, template};
 use crate::switch;
-use crate::tools::{Context, figure, percentile};
+use crate::tools::{Context, figure, percentile, pin, unpin};
 use anyhow::{Result, ensure};
 use dataplane_flow::Instant;
 use dataplane_port::PortId;
 use dataplane_worker::Worker;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tests_bench::{Limits, Row};
@@ -134,7 +132,7 @@ fn run(
     time: Duration,
 ) -> Result<Run> {
     let stop = AtomicBool::new(false);
-    let (before, _) = (sched(), pin(0));
+    let free = pin(0);
     let run = std::thread::scope(|scope| {
         let device = scope.spawn(|| {
             pin(1);
@@ -152,9 +150,7 @@ fn run(
         Ok(run)
     });
     while tester.receive.pop().is_ok() {}
-    if let Some(before) = before {
-        let _ = sched_setaffinity(Pid::from_raw(0), &before);
-    }
+    unpin(free);
     run
 }
 
@@ -216,18 +212,5 @@ fn drive(tester: &mut Tester, flows: u32, rate: Option<f64>, time: Duration) -> 
         latencies,
         lost: sent.saturating_sub(back),
         pauses,
-    }
-}
-
-/// The cores that this thread may run on.
-fn sched() -> Option<CpuSet> {
-    nix::sched::sched_getaffinity(Pid::from_raw(0)).ok()
-}
-
-/// Two threads that wait for each other by polling are not to share a core. Where it is not allowed they may.
-fn pin(core: usize) {
-    let mut set = CpuSet::new();
-    if set.set(core).is_ok() {
-        let _ = sched_setaffinity(Pid::from_raw(0), &set);
     }
 }

@@ -9,7 +9,7 @@ use crate::site::{
     ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, checksum, stamp_inbound, stamp_outbound, template,
 };
 use crate::switch;
-use crate::tools::{Context, cpu_time, figure, percentile};
+use crate::tools::{Context, cpu_time, figure, percentile, pin, unpin};
 use anyhow::{Result, ensure};
 use dataplane_flow::Instant;
 use dataplane_message::{Plan, ToDataPath};
@@ -169,6 +169,7 @@ impl Bench {
         std::thread::scope(|scope| {
             let (stop, swapped) = (&stop, &swapped);
             let swapper = scope.spawn(move || {
+                pin(0);
                 let mut busy = Duration::ZERO;
                 for serial in 0..swaps {
                     let mut next = plan.clone();
@@ -198,6 +199,7 @@ impl Bench {
                 swap_cpu: Vec::new(),
                 build_ms: 0.0,
             };
+            let free = pin(1);
             let turns = if swaps == 0 { 200_000 } else { usize::MAX };
             let mut flow = 0;
             let mut before = worker.engine().counters().epoch.read();
@@ -232,6 +234,7 @@ impl Bench {
                 }
             }
             stop.store(true, Ordering::Relaxed);
+            unpin(free);
             run.build_ms = swapper.join().expect("the publisher's thread does not panic");
             [&mut run.wall, &mut run.cpu, &mut run.swap_cpu]
                 .into_iter()

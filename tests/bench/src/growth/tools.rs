@@ -1,5 +1,7 @@
 //! What all parts use.
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 use tests_bench::{Limits, Ratio, Row, Verdict};
 
@@ -103,5 +105,23 @@ pub(crate) fn short(count: usize) -> String {
         n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{}M", n >> 20),
         n if n >= 1 << 10 && n % (1 << 10) == 0 => format!("{}k", n >> 10),
         n => n.to_string(),
+    }
+}
+
+/// Keeps this thread to a core, where that is allowed; the cores it could run on before. Two threads that wait for
+/// each other by polling are not to share one.
+pub(crate) fn pin(core: usize) -> Option<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0)).ok();
+    let mut set = CpuSet::new();
+    if set.set(core).is_ok() {
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    }
+    before
+}
+
+/// Lets it run where it could before.
+pub(crate) fn unpin(before: Option<CpuSet>) {
+    if let Some(before) = before {
+        let _ = sched_setaffinity(Pid::from_raw(0), &before);
     }
 }
