@@ -8,11 +8,10 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lane.
 
 use crate::Engine;
-use crate::counters::Counters;
+use crate::counters::Counting;
 use crate::engine::worker_of;
-use crate::tables::Doors;
-use crate::trail::{self, Sides, Trail, Trails};
-use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TargetId};
+use crate::trail::{self, Sides, TRAILS, Trail, Trails};
+use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId};
 use dataplane_port::{BURST, Head, PortId, Verdict};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
@@ -22,15 +21,16 @@ const IKE: [u16; 2] = [500, 4500];
 /// No server has this port, so no trail leads there.
 pub(crate) const NO_DOOR: u64 = 63 << 48;
 
+/// The hash of no flow: they are odd, and 0 is an empty place of the table.
+const NO_FLOW: u64 = 2;
+
 /// What the first pass leaves to the second of one frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lane {
-    /// Of the flow; 0: there is none to look up.
+    /// Of the flow, odd; or [`NO_FLOW`].
     hash: u64,
     /// Of the datagram that it is a later fragment of.
     datagram: u64,
-    /// The line of the table that it is looked up in first.
-    line: u32,
     /// A server's data: the sequence number behind it.
     next: u32,
     /// Its trail's place.
@@ -74,7 +74,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let word = trail.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
         let hash = self.table_key.hash3([0, u64::from(u32::from_be(client)), word]) | 1;
         lane.hash = hash;
-        lane.line = self.shard.prefetch(hash);
+        self.shard.prefetch(hash);
         lane.trail = place;
         if SERVES {
             lane.data = tcp.data_len != 0;
@@ -87,7 +87,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
     #[inline(never)]
     fn read_other(&self, head: &Head<'_>, lane: &mut Lane) -> Read {
         let data: &[u8] = head.data;
-        lane.hash = 0;
+        lane.hash = NO_FLOW;
         let Some(plain) = Plain::read(data, head.len, head.checksum_good) else { return Read::Peculiar };
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
             return Read::Peculiar;
@@ -97,7 +97,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let network = if plain.v6 { sides.vip[0] } else { 0 };
         let Some(trail) = self.trails.find(place, &key, network) else { return Read::Untrodden };
         let [a, b] = sides.client;
-        *lane = Lane { trail: place, ..Lane::default() };
+        *lane = Lane { hash: NO_FLOW, trail: place, ..Lane::default() };
         if plain.later {
             // A server's is bridged.
             let what = u64::from(plain.id) << 32 | trail.flow & 0xffff_0000 | u64::from(plain.protocol);
@@ -123,7 +123,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             _ => {}
         }
         lane.hash = self.table_key.hash3([a, b, word]) | 1;
-        lane.line = self.shard.prefetch(lane.hash);
+        self.shard.prefetch(lane.hash);
         Read::Flow
     }
 }
@@ -136,9 +136,9 @@ fn client_first<const SERVES: bool>(ports: u32) -> u32 {
 
 /// The second pass: where a frame goes whose flow has this entry.
 struct Settler<'a> {
-    doors: &'a Doors,
-    trails: &'a Trails,
-    counters: &'a Counters,
+    doors: &'a [u64; TARGETS_MAX],
+    trails: &'a [Trail; TRAILS],
+    counters: Counting<'a>,
     tick: u16,
 }
 
@@ -146,43 +146,32 @@ impl Settler<'_> {
     /// Sends the frame where its entry leads, if nothing else is to be done.
     #[inline(always)]
     fn settle<const SERVES: bool>(&self, lane: &Lane, entry: Entry, head: &mut Head<'_>) -> Option<Verdict> {
-        let trail = self.trails.at(lane.trail);
         if !entry.rests_at(self.tick, SERVES) {
             return None;
         }
         if !SERVES {
-            return self.send(trail, entry.target(), head);
+            return self.send(lane, entry.target(), head);
         }
+        let trail = &self.trails[usize::from(lane.trail)];
         if entry.target() != trail.sender {
             return None;
         }
-        let len = u64::from(head.len);
-        let sender = self.counters.target(trail.sender);
-        sender.out_frames.add(1);
-        sender.out_bytes.add(len);
-        let router = self.counters.router(trail.router);
-        router.out_frames.add(1);
-        router.out_bytes.add(len);
+        self.counters.outbound(trail.sender, trail.router, head.len);
         Some(Verdict::Forward(trail.exit))
     }
 
     /// To a server: six bytes.
     #[inline(always)]
-    fn send(&self, trail: &Trail, target: TargetId, head: &mut Head<'_>) -> Option<Verdict> {
-        let door = self.doors.of(target);
+    fn send(&self, lane: &Lane, target: TargetId, head: &mut Head<'_>) -> Option<Verdict> {
+        let trail = &self.trails[usize::from(lane.trail)];
+        let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
         if trail.exits >> (port & 63) & 1 == 0 {
             return None;
         }
         let [mac @ .., _, _] = door.to_le_bytes();
         *head.data.first_chunk_mut::<6>()? = mac;
-        let len = u64::from(head.len);
-        let server = self.counters.target(target);
-        server.in_frames.add(1);
-        server.in_bytes.add(len);
-        let router = self.counters.router(trail.router);
-        router.in_frames.add(1);
-        router.in_bytes.add(len);
+        self.counters.inbound(target, trail.router, head.len);
         Some(Verdict::Forward(PortId(port)))
     }
 }
@@ -265,7 +254,7 @@ impl Engine {
         for (i, (head, lane)) in heads.iter().zip(lanes.iter_mut()).enumerate() {
             if MIXED && head.origin() != origin {
                 others |= 1 << i;
-                lane.hash = 0;
+                lane.hash = NO_FLOW;
                 continue;
             }
             if reader.read(head, u64::from(origin), lane) {
@@ -279,17 +268,18 @@ impl Engine {
             }
         }
         let counters = &self.counters[self.worker.index()];
-        let settler = Settler { doors: &self.tables.doors, trails, counters, tick: shard.tick() };
+        let settler = Settler {
+            doors: self.tables.doors.all(),
+            trails: trails.all(),
+            counters: counters.counting(),
+            tick: shard.tick(),
+        };
         let (mut late, mut data) = (0_u32, 0_u32);
         let mut slots = [Slot::default(); BURST];
         for (i, (((head, lane), verdict), at)) in
             heads.iter_mut().zip(lanes.iter()).zip(verdicts.iter_mut()).zip(slots.iter_mut()).enumerate()
         {
-            if lane.hash == 0 {
-                unsettled |= 1 << i;
-                continue;
-            }
-            let Some((slot, entry)) = shard.look_in(lane.line, lane.hash) else {
+            let Some((slot, entry)) = shard.look_first(lane.hash) else {
                 shard.prefetch_second(lane.hash);
                 late |= 1 << i;
                 continue;
@@ -329,7 +319,7 @@ impl Engine {
             let owner = worker_of(lane.datagram, self.workers);
             if (head.handed || owner == self.worker)
                 && let Some(Known::Target(target)) = self.fragments.find(lane.datagram, now)
-                && let Some(found) = settler.send(trails.at(lane.trail), target, head)
+                && let Some(found) = settler.send(lane, target, head)
             {
                 verdicts[i & (BURST - 1)] = found;
                 unsettled &= !(1 << i);

@@ -18,7 +18,7 @@ use dataplane_port::{Head, PortId, PortSet};
 use dataplane_wire::{MacAddr, Plain};
 
 /// Trails at a time. A power of two, and what an index of one byte reaches.
-const TRAILS: usize = 256;
+pub(crate) const TRAILS: usize = 256;
 
 /// What is the same for all frames of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +97,10 @@ impl Trails {
         (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
     }
 
-    /// What [`Self::find`] has given.
+    /// All places.
     #[inline(always)]
-    pub(crate) fn at(&self, place: u8) -> &Trail {
-        &self.places[usize::from(place)]
+    pub(crate) fn all(&self) -> &[Trail; TRAILS] {
+        &self.places
     }
 }
 

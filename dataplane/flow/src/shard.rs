@@ -71,12 +71,10 @@ impl Shard {
         self.tick
     }
 
-    /// Asks for the cache line that `hash` is looked for in first; which one it is, for [`Self::look_in`].
+    /// Asks for the cache line that `hash` is looked for in first.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) -> u32 {
-        let line = self.main.first(hash);
-        self.main.prefetch(line);
-        line as u32
+    pub fn prefetch(&self, hash: u64) {
+        self.main.prefetch(hash);
     }
 
     /// Asks for the line that `hash` is looked for in when it is not in the first.
@@ -91,10 +89,10 @@ impl Shard {
         self.main.prefetch_cold(slot.0 as usize);
     }
 
-    /// Looks in the line that [`Self::prefetch`] has named.
+    /// Looks in the main part's first line.
     #[inline(always)]
-    pub fn look_in(&self, line: u32, hash: u64) -> Option<(Slot, Entry)> {
-        self.main.find_in(line as usize, hash).map(|(slot, entry)| (Slot(slot as u32), entry))
+    pub fn look_first(&self, hash: u64) -> Option<(Slot, Entry)> {
+        self.main.find_first(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
     }
 
     /// Looks in the main part's second line.

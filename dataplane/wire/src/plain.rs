@@ -35,8 +35,10 @@ impl<'a> PlainTcp<'a> {
         }
         if !checksum_good {
             // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
-            let sum = [14, 18, 22, 26, 30].iter().map(|at| u64::from(word(*at))).sum::<u64>();
-            if sum % 0xffff != 0 {
+            // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
+            let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
+            let (sum, again) = sum.carrying_add(u64::from(word(30)), carry);
+            if sum.wrapping_add(u64::from(again)) % 0xffff != 0 {
                 return None;
             }
         }
@@ -52,8 +54,7 @@ impl<'a> PlainTcp<'a> {
     /// Both stations' addresses, the destination first, as they lie in the frame.
     #[inline(always)]
     pub fn stations(&self) -> (u64, u32) {
-        let first = self.frame.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        (first, self.word(8))
+        (long(self.frame, 0), self.word(8))
     }
 
     /// The source address, as it lies in the frame (`u32::from_be` makes a number of it).
@@ -231,6 +232,12 @@ impl Plain {
 #[inline(always)]
 fn word(frame: &[u8; 54], at: usize) -> u32 {
     frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Eight bytes as they lie in the frame.
+#[inline(always)]
+fn long(frame: &[u8; 54], at: usize) -> u64 {
+    frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(crate) struct Slot {
     /// Who sends for this worker where it has none.
     owner: usize,
     frame_max: u32,
+    /// The same where this worker has a queue, else 0.
+    own_max: u32,
     /// Its bit in a set of ports.
     bit: u32,
     chains: bool,
@@ -63,6 +65,7 @@ impl Slot {
         queue: None,
         owner: 0,
         frame_max: 0,
+        own_max: 0,
         bit: 0,
         chains: false,
         batch: Batch::EMPTY,
@@ -101,6 +104,7 @@ impl Exits {
             queue,
             owner,
             frame_max: device.frame_max(),
+            own_max: if queue.is_some() { device.frame_max() } else { 0 },
             bit: PortSet::EMPTY.with(port).0,
             chains: device.sends_chains(),
             batch: Batch::EMPTY,
@@ -122,13 +126,12 @@ impl Exits {
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
         let slot = &mut self.slots[to.index() & (PORTS_MAX - 1)];
         if to.index() < PORTS_MAX
-            && slot.queue.is_some()
-            && frame.len() <= slot.frame_max
+            && frame.len() <= slot.own_max
             && !frame.is_chained()
-            && !slot.batch.is_full()
+            && let Some(place) = slot.batch.place()
         {
             frame.forget_offloads();
-            slot.batch.push(frame);
+            place.put(frame);
             self.waiting = PortSet(self.waiting.0 | slot.bit);
             return Ok(());
         }
