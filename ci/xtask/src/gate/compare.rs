@@ -8,6 +8,9 @@ use std::fmt::Write;
 /// By how much a count may be off.
 pub(crate) const TOLERANCE: f64 = 0.02;
 
+/// What is lost where tenths are divided.
+const ROUNDING: f64 = 1e-9;
+
 /// Parts below this many instructions a packet are not told apart.
 const SMALL: f64 = 1.0;
 
@@ -82,9 +85,9 @@ pub(crate) fn compare(record: &Record, now: &BTreeMap<String, Case>) -> Comparis
             before.instructions,
             change * 100.0
         );
-        if change > TOLERANCE {
+        if change > TOLERANCE + ROUNDING {
             comparison.risen.push(line + &culprits(&before.parts, &case.parts));
-        } else if change < -TOLERANCE {
+        } else if change < -TOLERANCE - ROUNDING {
             comparison.fallen.push(line);
         } else {
             comparison.same += 1;
