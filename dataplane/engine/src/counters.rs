@@ -95,9 +95,10 @@ pub struct RouterCounters {
 pub struct Counters {
     /// Drops, by [`DropReason`].
     drops: Box<[Counter]>,
-    targets: Box<[TargetCounters]>,
+    targets: Box<[TargetCounters; TARGETS_MAX]>,
     clusters: Box<[ClusterCounters]>,
-    routers: Box<[RouterCounters]>,
+    /// One more, and then up to a power of two: who comes from no router is counted there, and never shown.
+    routers: Box<[RouterCounters; 2 * ROUTERS_MAX]>,
     members: Box<[MemberCounters]>,
     /// Frames taken.
     pub frames: Counter,
@@ -127,13 +128,19 @@ pub struct Counters {
     pub epoch: Counter,
 }
 
+/// All of a kind, without a detour over the stack.
+fn boxed<T: Default + core::fmt::Debug, const N: usize>() -> Box<[T; N]> {
+    let all: Box<[T]> = core::iter::repeat_with(T::default).take(N).collect();
+    all.try_into().expect("as many as were made")
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self {
             drops: core::iter::repeat_with(Counter::default).take(DropReason::COUNT).collect(),
-            targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
+            targets: boxed(),
             clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
-            routers: core::iter::repeat_with(RouterCounters::default).take(ROUTERS_MAX).collect(),
+            routers: boxed(),
             members: core::iter::repeat_with(MemberCounters::default).take(MEMBERS_MAX).collect(),
             frames: Counter::default(),
             bursts: Counter::default(),
@@ -184,6 +191,6 @@ impl Counters {
     /// A router's counters.
     #[inline(always)]
     pub fn router(&self, id: RouterId) -> &RouterCounters {
-        &self.routers[usize::from(id.0) & (ROUTERS_MAX - 1)]
+        &self.routers[usize::from(id.0) & (2 * ROUTERS_MAX - 1)]
     }
 }

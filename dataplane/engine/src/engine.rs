@@ -2,11 +2,13 @@
 
 use crate::announce::Announcer;
 use crate::bridge::Learner;
+use crate::burst::{Lane, Left, bits};
 use crate::classify::{Meta, Way, classify, sides};
 use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
+use crate::trail::Trails;
 use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
@@ -54,6 +56,7 @@ pub struct Engine {
     pub(crate) askers: Askers,
     pub(crate) announcer: Announcer,
     pub(crate) learner: Learner,
+    pub(crate) trails: Trails,
     pub(crate) cursors: Box<[u32]>,
     pub(crate) counters: Arc<[Counters]>,
     pub(crate) outbox: Outbox,
@@ -65,6 +68,7 @@ pub struct Engine {
     pub(crate) walk: Walk,
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
+    pub(crate) lanes: Box<[Lane; BURST]>,
     gauges_at: Instant,
     /// The second in which each router went down, for flows that are older (FS-13).
     pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
@@ -89,6 +93,7 @@ impl Engine {
             askers: Askers::default(),
             announcer: Announcer::default(),
             learner: Learner::default(),
+            trails: Trails::new(settings.table_seed),
             cursors: vec![0; CURSORS].into_boxed_slice(),
             counters,
             outbox: Outbox::default(),
@@ -102,6 +107,7 @@ impl Engine {
             },
             walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
+            lanes: Box::new([Lane::default(); BURST]),
             gauges_at: Instant(0),
             routers_down: Box::new([0; ROUTERS_MAX]),
         })
@@ -122,6 +128,7 @@ impl Engine {
         if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
             self.learner.forget();
         }
+        self.trails.forget();
         self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
@@ -146,44 +153,57 @@ impl Engine {
 
     /// Decides about a burst. `heads` holds at most [`BURST`] frames; inbound frames that are steered
     /// have their destination address overwritten, server frames are left alone but for the
-    /// exceptions of FS-11. Cost per frame is bounded whatever it holds.
-    pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) {
+    /// exceptions of FS-11. Cost per frame is bounded whatever it holds. Returns the frames, a bit for each,
+    /// whose verdict may be another than [`Verdict::Forward`].
+    pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) -> u32 {
         let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
         self.shard.set_now(now);
         self.held.carried_out();
-        self.learner.set_now(now);
+        if self.learner.set_now(now) {
+            self.trails.forget();
+        }
+        let left = self.settle(now, heads, verdicts);
+        if left.frames != 0 {
+            self.decide_all(now, heads, verdicts, left);
+        }
+        left.frames
+    }
+
+    /// Decides about the frames of the burst that are left, and lays trails where there is none.
+    #[inline(never)]
+    fn decide_all(
+        &mut self,
+        now: Instant,
+        heads: &mut [Head<'_>],
+        verdicts: &mut [Verdict; BURST],
+        left: Left,
+    ) {
         let mut metas = self.metas.take().unwrap_or_else(|| Box::new([Meta::default(); BURST]));
-        for (head, meta) in heads.iter().zip(metas.iter_mut()) {
+        for i in bits(left.frames) {
+            let (Some(head), Some(meta)) = (heads.get(i), metas.get_mut(i)) else { continue };
             classify(head, &self.tables, &self.table_key, meta);
             if matches!(meta.way, Way::Inbound | Way::Outbound) {
                 self.shard.prefetch(meta.hash);
             }
         }
-        let mut slots = [None; BURST];
-        for (meta, slot) in metas.iter().zip(slots.iter_mut()).take(heads.len()) {
-            if matches!(meta.way, Way::Inbound | Way::Outbound) {
-                *slot = self.shard.find_first(meta.hash);
-            }
-        }
-        for (((head, meta), slot), verdict) in
-            heads.iter_mut().zip(metas.iter()).zip(slots).zip(verdicts.iter_mut())
-        {
-            let settled = match meta.way {
-                Way::Inbound => self.follow_settled(head, meta, slot),
-                Way::Outbound => self.observe_settled(head, meta, slot, now),
+        for i in bits(left.frames) {
+            let (Some(head), Some(meta)) = (heads.get_mut(i), metas.get(i)) else { continue };
+            let slot = match meta.way {
+                Way::Inbound | Way::Outbound => self.shard.find_first(meta.hash),
                 _ => None,
             };
-            *verdict = match settled {
-                Some(verdict) => verdict,
-                None => self.decide(head, meta, slot, now),
-            };
-            if let Verdict::Drop(reason) = *verdict {
+            let verdict = self.decide(head, meta, slot, now);
+            if let Verdict::Drop(reason) = verdict {
                 self.counters().drop(reason, 1);
+            } else if left.untrodden >> i & 1 != 0 {
+                self.lay_trail(head, meta);
             }
+            verdicts[i & (BURST - 1)] = verdict;
         }
         self.metas = Some(metas);
     }
 
+    /// The whole of a frame's way; every frame could go it.
     fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
         let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
         if !head.handed
@@ -200,12 +220,8 @@ impl Engine {
             return Verdict::Hand(owner);
         }
         match meta.way {
-            Way::Inbound => {
-                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
-                self.steer(head, meta, slot, now)
-            }
+            Way::Inbound => self.steer(head, meta, slot, now),
             Way::Outbound => {
-                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
                 self.observe(head, meta, slot, now).unwrap_or_else(|| self.bridge(head, meta, now))
             }
             Way::Between => self.between(head, meta, now),
@@ -286,7 +302,7 @@ impl Engine {
     }
 
     pub(crate) fn worker_of(&self, hash: u64) -> WorkerId {
-        WorkerId((((hash >> 48) * u64::from(self.workers)) >> 16) as u8)
+        worker_of(hash, self.workers)
     }
 
     /// What is due without a frame: ageing, resets for clients of dead servers, fragments that waited too
@@ -337,4 +353,9 @@ impl Engine {
             }
         })
     }
+}
+
+/// The owner of a hash among `workers`.
+pub(crate) fn worker_of(hash: u64, workers: u8) -> WorkerId {
+    WorkerId((((hash >> 48) * u64::from(workers)) >> 16) as u8)
 }

@@ -1,6 +1,7 @@
 //! Lines of four entries: the memory under a [`crate::Shard`].
 
 use crate::Entry;
+use core::hint::select_unpredictable;
 use dataplane_cpu::{NoMemory, Slab, prefetch};
 
 /// Entries in a line.
@@ -24,15 +25,14 @@ pub(crate) type Cold = [u64; 8];
 pub(crate) struct Table {
     lines: Slab<[u64; 8]>,
     cold: Slab<Cold>,
-    mask: usize,
     used: usize,
 }
 
 impl Table {
     /// Room for at least `entries` at a load of 0.8.
     pub(crate) fn new(entries: usize) -> Result<Self, NoMemory> {
-        let lines = (entries * 5 / 4).div_ceil(WAYS).next_power_of_two().max(16);
-        Ok(Self { lines: Slab::new(lines)?, cold: Slab::new(lines * WAYS)?, mask: lines - 1, used: 0 })
+        let lines = entries.saturating_mul(5).div_ceil(4 * WAYS).max(16);
+        Ok(Self { lines: Slab::new(lines)?, cold: Slab::new(lines * WAYS)?, used: 0 })
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -47,14 +47,21 @@ impl Table {
         self.lines.len()
     }
 
+    /// Any number of lines will do: a hash's share of 2^32 is its share of them.
     #[inline(always)]
-    fn first(&self, hash: u64) -> usize {
-        hash as usize & self.mask
+    fn place(&self, share: u32) -> usize {
+        (u64::from(share) * self.lines.len() as u64 >> 32) as usize
     }
 
     #[inline(always)]
+    fn first(&self, hash: u64) -> usize {
+        self.place(hash as u32)
+    }
+
+    /// Not by the highest 16 bits, which choose the worker: one worker's hashes have few of them.
+    #[inline(always)]
     fn second(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & self.mask
+        self.place((hash >> 16) as u32)
     }
 
     #[inline(always)]
@@ -67,20 +74,29 @@ impl Table {
         prefetch(&self.lines[self.second(hash)]);
     }
 
+    /// Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    fn find_in(&self, line: usize, hash: u64) -> Option<usize> {
+    fn find_in(&self, line: usize, hash: u64) -> Option<(usize, Entry)> {
         let words = &self.lines[line];
-        (0..WAYS).find(|&way| words[way] == hash).map(|way| line * WAYS + way)
+        let way = select_unpredictable(words[1] == hash, 1, 0);
+        let way = select_unpredictable(words[2] == hash, 2, way);
+        let way: usize = select_unpredictable(words[3] == hash, 3, way);
+        (words[way] == hash).then(|| (line * WAYS + way, Entry(words[WAYS + way])))
     }
 
     #[inline(always)]
-    pub(crate) fn find_first(&self, hash: u64) -> Option<usize> {
+    pub(crate) fn find_first(&self, hash: u64) -> Option<(usize, Entry)> {
         self.find_in(self.first(hash), hash)
     }
 
     #[inline(always)]
-    pub(crate) fn find_second(&self, hash: u64) -> Option<usize> {
+    pub(crate) fn find_second(&self, hash: u64) -> Option<(usize, Entry)> {
         self.find_in(self.second(hash), hash)
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_cold(&self, slot: usize) {
+        prefetch(&self.cold[slot]);
     }
 
     #[inline(always)]

@@ -36,6 +36,15 @@ pub struct Head<'a> {
     pub checksum_good: bool,
 }
 
+impl Head<'_> {
+    /// Where the frame came from: its port, and whether another worker has handed it over. Frames of one
+    /// burst mostly have one and the same.
+    #[inline(always)]
+    pub fn origin(&self) -> u16 {
+        u16::from_le_bytes([self.port.0, self.handed as u8])
+    }
+}
+
 /// One worker's queues on all ports. It moves to its lcore and is never shared.
 ///
 /// The order of calls for a burst is `receive` (or `receive_handed`), `heads`, any number of

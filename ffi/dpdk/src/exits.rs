@@ -16,7 +16,7 @@ const BATCH: usize = 2 * BURST;
 pub(crate) struct Exits {
     worker: usize,
     workers: usize,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot; PORTS_MAX]>,
     /// Ports with frames in their batch.
     waiting: PortSet,
     /// To the workers that own the queues this one lacks; none to itself.
@@ -72,7 +72,7 @@ impl Exits {
         relays: Vec<Option<Producer<Mbuf>>>,
         counters: Arc<WorkerCounters>,
     ) -> Self {
-        let slots = (0..PORTS_MAX).map(|_| Slot::EMPTY).collect();
+        let slots = Box::new([const { Slot::EMPTY }; PORTS_MAX]);
         Self { worker: worker.index(), workers, slots, waiting: PortSet::EMPTY, relays, counters }
     }
 
@@ -108,7 +108,25 @@ impl Exits {
 
     /// Sends a frame, sooner or later. Frames gathered before that a queue refuses meanwhile are
     /// counted in `refused`; this one is the caller's to count, and freed.
+    #[inline(always)]
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
+        if let Some(slot) = self.slots.get_mut(to.index())
+            && slot.queue.is_some()
+            && frame.len() <= slot.frame_max
+            && !frame.is_chained()
+            && !slot.batch.is_full()
+        {
+            frame.forget_offloads();
+            slot.batch.push(frame);
+            self.waiting = self.waiting.with(to);
+            return Ok(());
+        }
+        self.put_anyhow(to, frame, refused)
+    }
+
+    /// The same of a frame, or at a time, that is out of the ordinary.
+    #[inline(never)]
+    fn put_anyhow(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
         let Some(slot) = self.slots.get_mut(to.index()).filter(|slot| slot.device.is_some()) else {
             return Err(Refusal::NoPort);
         };

@@ -78,14 +78,21 @@ impl Mbuf {
         self.read::<u16>(sys::fs_mbuf_offset::FS_MBUF_NB_SEGS) != 1
     }
 
-    /// Makes a frame that a device brought into one that the switch can work on: the port's number
-    /// in it, tags back in their place, the first 128 bytes together. `false` when that cannot be.
+    /// Makes a frame that a device brought into one that the switch can work on: tags back in their place,
+    /// the first 128 bytes together. `false` when that cannot be.
+    #[inline(always)]
     #[must_use]
-    pub(crate) fn admit(&mut self, port: u16) -> bool {
-        self.set_port(port);
-        let flags = self.flags();
-        let stripped = flags & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0;
-        if stripped && !self.restore_tags(flags) {
+    pub(crate) fn admit(&mut self) -> bool {
+        !self.is_stripped() && !self.is_chained() || self.admit_anyhow()
+    }
+
+    fn is_stripped(&self) -> bool {
+        self.flags() & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0
+    }
+
+    #[inline(never)]
+    fn admit_anyhow(&mut self) -> bool {
+        if self.is_stripped() && !self.restore_tags(self.flags()) {
             return false;
         }
         // SAFETY: the frame is ours.
@@ -235,7 +242,8 @@ mod tests {
         let flags = sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_IP_CKSUM_GOOD;
         frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 0x6064_u16);
-        assert!(frame.admit(7));
+        frame.set_port(7);
+        assert!(frame.admit());
         assert!(frame.checksum_good());
         assert_eq!((frame.len(), frame.port()), (64, 7));
         assert_eq!(frame.head()[8..18], [8, 9, 10, 11, 0x81, 0, 0x60, 0x64, 12, 13]);
@@ -247,7 +255,7 @@ mod tests {
         frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 5_u16);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI_OUTER, 6_u16);
-        assert!(frame.admit(0));
+        assert!(frame.admit());
         assert_eq!(frame.head()[10..22], [10, 11, 0x88, 0xa8, 0, 6, 0x81, 0, 0, 5, 12, 13]);
     }
 

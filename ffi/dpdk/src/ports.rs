@@ -8,7 +8,9 @@ use crate::mbuf::Mbuf;
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
-use dataplane_port::{BURST, EMIT_MAX, Flood, Head, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{
+    BURST, EMIT_MAX, Flood, Head, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+};
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
@@ -25,7 +27,8 @@ pub struct DpdkPorts {
     pub(crate) worker: WorkerId,
     pub(crate) burst: [Option<Mbuf>; BURST],
     pub(crate) received: usize,
-    pub(crate) handed: bool,
+    /// Where the burst came in, if no other worker has handed it over.
+    pub(crate) from: Option<PortId>,
     pub(crate) spent: Batch<BURST>,
     pub(crate) exits: Exits,
     /// Frames for other workers, and from them; none to oneself.
@@ -108,6 +111,40 @@ impl DpdkPorts {
         self.exits.put(to, frame, refused)
     }
 
+    /// Heads of frames that others have handed over: each says where it came in.
+    #[inline(never)]
+    fn handed_heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
+        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
+            let Some(frame) = slot else { continue };
+            *head = Head {
+                len: frame.len(),
+                port: PortId(frame.port() as u8),
+                handed: true,
+                checksum_good: frame.checksum_good(),
+                data: frame.head(),
+            };
+        }
+        self.received
+    }
+
+    #[inline(never)]
+    fn dispatch_other(&mut self, verdict: Verdict, mut frame: Mbuf, refused: &mut Refused) {
+        match verdict {
+            Verdict::Forward(port) | Verdict::Reply(port) => {
+                let sent = self.exits.put(port, frame, refused);
+                sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+            }
+            Verdict::Flood(flood) => self.flood(flood, frame, refused),
+            Verdict::Hand(to) => {
+                if let Some(port) = self.from {
+                    frame.set_port(u16::from(port.0));
+                }
+                refused.hand += u32::from(!self.hand_frame(to, frame));
+            }
+            Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => self.free(frame),
+        }
+    }
+
     fn hand_frame(&mut self, to: WorkerId, frame: Mbuf) -> bool {
         let ring = self.hand_out.get_mut(to.index()).and_then(Option::as_mut);
         ring.is_some_and(|ring| ring.push(frame).is_ok())
@@ -155,28 +192,16 @@ impl Ports for DpdkPorts {
         // is a valid `Some`. The slot holds the started device; the queue is this worker's (`Exits`).
         let n = usize::from(unsafe { sys::fs_eth_rx_burst(device, queue, room, BURST as u16) });
         self.received = n;
-        self.handed = false;
-        if n == 0 {
-            return 0;
+        self.from = Some(from);
+        for frame in self.burst[..n].iter().flatten() {
+            frame.prefetch();
         }
-        let mut bytes = 0;
-        for slot in &mut self.burst[..n] {
-            let Some(frame) = slot else { continue };
-            if frame.admit(u16::from(from.0)) {
-                bytes += u64::from(frame.len());
-                frame.prefetch();
-            } else {
-                // Seen as an empty head: a runt.
-                *slot = None;
-            }
-        }
-        self.counters[from.index()].received(n as u64, bytes);
         n
     }
 
     fn receive_handed(&mut self) -> usize {
         self.abandon();
-        self.handed = true;
+        self.from = None;
         let rings = self.hand_in.len();
         for i in 0..rings {
             let ring = &mut self.hand_in[(self.next_hand + i) % rings];
@@ -193,40 +218,47 @@ impl Ports for DpdkPorts {
     }
 
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
-        let handed = self.handed;
-        for (head, frame) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            *head = match frame {
-                None => Head::default(),
-                Some(frame) => Head {
-                    len: frame.len(),
-                    port: PortId(frame.port() as u8),
-                    handed,
-                    checksum_good: frame.checksum_good(),
-                    data: frame.head(),
-                },
+        let Some(port) = self.from else { return self.handed_heads(heads) };
+        let mut bytes = 0;
+        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
+            if !slot.as_mut().is_some_and(Mbuf::admit) {
+                // Seen as an empty head: a runt.
+                *slot = None;
+            }
+            let Some(frame) = slot else {
+                *head = Head { port, ..Head::default() };
+                continue;
+            };
+            bytes += u64::from(frame.len());
+            *head = Head {
+                len: frame.len(),
+                port,
+                handed: false,
+                checksum_good: frame.checksum_good(),
+                data: frame.head(),
             };
         }
+        self.counters[port.index() & (PORTS_MAX - 1)].received(self.received as u64, bytes);
         self.received
     }
 
     fn keep(&mut self, frame: usize) -> Option<HeldFrame> {
-        let frame = self.burst[..self.received].get_mut(frame)?.take()?;
+        let mut frame = self.burst[..self.received].get_mut(frame)?.take()?;
+        if let Some(port) = self.from {
+            frame.set_port(u16::from(port.0));
+        }
         Some(HeldFrame { frame, _eal: self.eal.clone() })
     }
 
     fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
-        for (index, verdict) in verdicts.iter().enumerate().take(self.received) {
+        let received = self.received.min(BURST);
+        for index in 0..received {
             let Some(frame) = self.burst[index].take() else { continue };
-            match *verdict {
-                Verdict::Forward(port) | Verdict::Reply(port) => {
-                    let sent = self.exits.put(port, frame, refused);
-                    sent.unwrap_or_else(|refusal| refusal.count(port, refused));
-                }
-                Verdict::Flood(flood) => self.flood(flood, frame, refused),
-                Verdict::Hand(to) => refused.hand += u32::from(!self.hand_frame(to, frame)),
-                Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => {
-                    self.free(frame)
-                }
+            if let Verdict::Forward(port) = verdicts[index] {
+                let sent = self.exits.put(port, frame, refused);
+                sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+            } else {
+                self.dispatch_other(verdicts[index], frame, refused);
             }
         }
         self.received = 0;

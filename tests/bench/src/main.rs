@@ -16,7 +16,7 @@ use dataplane_flow::Instant;
 use dataplane_message::Conditions;
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
 use frames::{FRAME, Frame, Kind};
-use plan::{R1, ROUTER, TAGGED, plan};
+use plan::{R1, ROUTER, SERVERS, TAGGED, plan};
 use std::sync::Arc;
 
 /// What the packets are.
@@ -168,7 +168,9 @@ impl Bench {
             _ => Vec::new(),
         };
         self.frames.fill(template);
-        let mut flow = 0_u32;
+        let order = order(flows, &homes);
+        let mut next = 0;
+        let mut flow = order[0];
         let mut forwarded = 0;
         for burst in 0..packets.div_ceil(BURST as u64) {
             for frame in &mut self.frames {
@@ -183,7 +185,8 @@ impl Bench {
                     }
                     _ => kind.stamp(frame, true, flow),
                 }
-                flow = if case == Case::New || flow + 1 < flows { flow + 1 } else { 0 };
+                next = if next + 1 < order.len() { next + 1 } else { 0 };
+                flow = if case == Case::New { flow + 1 } else { order[next] };
             }
             let mut frames = self.frames.iter_mut();
             let homes = &homes;
@@ -204,4 +207,18 @@ impl Bench {
         }
         forwarded
     }
+}
+
+/// The flows in the order in which they are visited: those of one server in whole bursts, as they come in by
+/// one port.
+fn order(flows: u32, homes: &[u8]) -> Vec<u32> {
+    if homes.is_empty() {
+        return (0..flows).collect();
+    }
+    let mut order = Vec::new();
+    for server in 0..=SERVERS as u8 {
+        let own: Vec<u32> = (0..flows).filter(|flow| homes[*flow as usize] == server).collect();
+        order.extend(own.iter().cycle().take(own.len().next_multiple_of(BURST)));
+    }
+    order
 }

@@ -20,7 +20,7 @@ pub(crate) const VMAC6: MacAddr = MacAddr([2, 0, 0x5e, 0, 0, 3]);
 pub(crate) const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa1]);
 /// Where the router is; server n is behind port n + 1.
 pub(crate) const R1: PortId = PortId(0);
-const SERVERS: u16 = 8;
+pub(crate) const SERVERS: u16 = 8;
 
 /// A server's MAC.
 pub(crate) fn server_mac(n: u16) -> MacAddr {
