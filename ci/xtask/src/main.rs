@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod coverage;
 mod demo;
+mod gate;
 mod lint;
 mod setup;
 mod shell;
@@ -53,6 +54,7 @@ enum Command {
     /// Show HTTP going through the switch, in less than two minutes after the build.
     Demo,
     Bench(bench::BenchArguments),
+    Gate(gate::GateArguments),
     /// Format, clippy and the habits of the house.
     Lint,
     /// The habits of the house: which crate may use which, leftovers, long files.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => sim::run(&arguments),
         Command::Demo => demo::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Gate(arguments) => gate::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::Coverage => coverage::run(),

@@ -16,6 +16,7 @@ mod case;
 mod count;
 mod eal;
 mod generator;
+mod handshake;
 mod hugepages;
 mod meter;
 mod native;

@@ -53,8 +53,10 @@ impl Ground {
         let Some(lcore) = self.lcores.get(index) else { return Ok(work()) };
         let (done, result) = mpsc::channel();
         let task = self.eal.launch(*lcore, move || drop(done.send(work()))).context("cannot use an lcore")?;
+        // DPDK's own way to wait keeps this core busy, and it is used when there is nothing left to wait for.
+        let result = result.recv();
         ensure!(task.join(), "a measurement panicked");
-        result.recv().context("a measurement ended without a result")
+        result.context("a measurement ended without a result")
     }
 }
 

@@ -73,6 +73,7 @@ const ROWS: &[(&str, &str)] = &[
     ("P7", "instructions against Katran and xvs"),
     ("P8", "instructions against DPVS"),
     ("P10", "a new flow's packet against a hit"),
+    ("P11", "new flows a second"),
     ("P15", "other kinds of packets against the IPv4/TCP hit"),
     ("P17", "allocations"),
     ("P18", "cycles per hit from 1M to 64M flows"),
