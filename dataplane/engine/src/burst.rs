@@ -12,7 +12,7 @@ use crate::counters::Counting;
 use crate::engine::worker_of;
 use crate::trail::{self, Sides, TRAILS, Trail, Trails};
 use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId};
-use dataplane_port::{BURST, Head, PortId, Verdict};
+use dataplane_port::{BURST, Frames, Head, Look, PortId, Verdict, origin};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
 /// UDP ports of IPsec (FS-22).
@@ -52,6 +52,15 @@ enum Read {
     Peculiar,
 }
 
+/// What the first pass found that is out of the ordinary, a bit for each frame.
+#[derive(Clone, Copy, Default, Debug)]
+struct Found {
+    fragments: u32,
+    untrodden: u32,
+    /// Of another origin.
+    others: u32,
+}
+
 /// The first pass over a frame: what it is looked up by. `SERVES`: servers are behind the port.
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a, const SERVES: bool> {
@@ -63,8 +72,8 @@ struct Reader<'a, const SERVES: bool> {
 impl<const SERVES: bool> Reader<'_, SERVES> {
     /// The plainest of all, in line; whether it was one.
     #[inline(always)]
-    fn read(&self, head: &Head<'_>, origin: u64, lane: &mut Lane) -> bool {
-        let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) else { return false };
+    fn read(&self, frame: &Look<'_>, origin: u64, lane: &mut Lane) -> bool {
+        let Some(tcp) = PlainTcp::read(frame.data, frame.len, frame.checksum_good) else { return false };
         let (client, vip) =
             if SERVES { (tcp.destination(), tcp.source()) } else { (tcp.source(), tcp.destination()) };
         let key = trail::key_v4(tcp.stations(), origin, vip);
@@ -83,8 +92,17 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         true
     }
 
-    /// Whatever else is plain.
+    /// Whatever else there is.
+    #[cold]
     #[inline(never)]
+    fn read_peculiar(&self, head: &Head<'_>, lane: &mut Lane, i: usize, found: &mut Found) {
+        match self.read_other(head, lane) {
+            Read::Flow | Read::Peculiar => {}
+            Read::Fragment => found.fragments |= 1 << i,
+            Read::Untrodden => found.untrodden |= 1 << i,
+        }
+    }
+
     fn read_other(&self, head: &Head<'_>, lane: &mut Lane) -> Read {
         let data: &[u8] = head.data;
         lane.hash = NO_FLOW;
@@ -143,35 +161,48 @@ struct Settler<'a> {
 }
 
 impl Settler<'_> {
-    /// Sends the frame where its entry leads, if nothing else is to be done.
+    /// Sends frame `i` where its entry leads, if nothing else is to be done.
     #[inline(always)]
-    fn settle<const SERVES: bool>(&self, lane: &Lane, entry: Entry, head: &mut Head<'_>) -> Option<Verdict> {
+    fn settle<F: Frames + ?Sized, const SERVES: bool>(
+        &self,
+        lane: &Lane,
+        entry: Entry,
+        frames: &mut F,
+        i: usize,
+    ) -> Option<Verdict> {
         if !entry.rests_at(self.tick, SERVES) {
             return None;
         }
         if !SERVES {
-            return self.send(lane, entry.target(), head);
+            return self.send(lane, entry.target(), frames, i);
         }
         let trail = &self.trails[usize::from(lane.trail)];
         if entry.target() != trail.sender {
             return None;
         }
-        self.counters.outbound(trail.sender, trail.router, head.len);
+        self.counters.outbound(trail.sender, trail.router, frames.look(i).len);
         Some(Verdict::Forward(trail.exit))
     }
 
     /// To a server: six bytes.
     #[inline(always)]
-    fn send(&self, lane: &Lane, target: TargetId, head: &mut Head<'_>) -> Option<Verdict> {
+    fn send<F: Frames + ?Sized>(
+        &self,
+        lane: &Lane,
+        target: TargetId,
+        frames: &mut F,
+        i: usize,
+    ) -> Option<Verdict> {
         let trail = &self.trails[usize::from(lane.trail)];
         let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
         if trail.exits >> (port & 63) & 1 == 0 {
             return None;
         }
+        let frame = frames.look(i);
         let [mac @ .., _, _] = door.to_le_bytes();
-        *head.data.first_chunk_mut::<6>()? = mac;
-        self.counters.inbound(target, trail.router, head.len);
+        *frame.data.first_chunk_mut::<6>()? = mac;
+        self.counters.inbound(target, trail.router, frame.len);
         Some(Verdict::Forward(PortId(port)))
     }
 }
@@ -200,33 +231,35 @@ pub(crate) struct Left {
 impl Engine {
     /// Settles what can be; what is left.
     #[inline(always)]
-    pub(crate) fn settle(
+    pub(crate) fn settle<F: Frames + ?Sized>(
         &mut self,
         now: Instant,
-        heads: &mut [Head<'_>],
+        frames: &mut F,
         verdicts: &mut [Verdict; BURST],
     ) -> Left {
+        let count = frames.count().min(BURST);
         let mut left = Left::default();
-        let Some(first) = heads.first() else { return left };
-        let (origin, serves) = (first.origin(), self.tables.server_ports.contains(first.port));
-        if !first.handed {
-            debug_assert!(heads.iter().all(|head| head.origin() == origin), "a burst has one port");
-            if serves {
-                self.settle_from::<true, false>(origin, now, heads, verdicts, &mut left);
+        if let Some(port) = frames.origin() {
+            if self.tables.server_ports.contains(port) {
+                self.settle_from::<F, true, false>(origin(port, false), now, frames, verdicts, &mut left);
             } else {
-                self.settle_from::<false, false>(origin, now, heads, verdicts, &mut left);
+                self.settle_from::<F, false, false>(origin(port, false), now, frames, verdicts, &mut left);
             }
             return left;
         }
+        for i in 0..count {
+            frames.admit(i);
+        }
         // Handed over by others: a round for each port that they came in by.
-        let mut to_do = u32::MAX >> (BURST - heads.len().min(BURST));
-        while let Some(first) = heads.get(to_do.trailing_zeros() as usize) {
-            let origin = first.origin();
+        let mut to_do = if count == 0 { 0 } else { u32::MAX >> (BURST - count) };
+        while to_do != 0 {
+            let first = frames.head(to_do.trailing_zeros() as usize);
+            let (origin, serves) = (first.origin(), self.tables.server_ports.contains(first.port));
             let mut round = Left::default();
-            let others = if self.tables.server_ports.contains(first.port) {
-                self.settle_from::<true, true>(origin, now, heads, verdicts, &mut round)
+            let others = if serves {
+                self.settle_from::<F, true, true>(origin, now, frames, verdicts, &mut round)
             } else {
-                self.settle_from::<false, true>(origin, now, heads, verdicts, &mut round)
+                self.settle_from::<F, false, true>(origin, now, frames, verdicts, &mut round)
             };
             left.frames |= round.frames & to_do & !others;
             left.untrodden |= round.untrodden & to_do;
@@ -237,34 +270,30 @@ impl Engine {
 
     /// The same for the frames of one origin. `MIXED`: there are others; which they are, a bit for each.
     #[inline(never)]
-    fn settle_from<const SERVES: bool, const MIXED: bool>(
+    fn settle_from<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
         &mut self,
         origin: u16,
         now: Instant,
-        heads: &mut [Head<'_>],
+        frames: &mut F,
         verdicts: &mut [Verdict; BURST],
         left: &mut Left,
     ) -> u32 {
+        let count = frames.count().min(BURST);
         let lanes = &mut *self.lanes;
         let shard = &self.shard;
         let trails = &self.trails;
         let reader = Reader::<'_, SERVES> { trails, table_key: &self.table_key, shard };
-        let (mut fragments, mut others) = (0_u32, 0_u32);
-        let (mut unsettled, mut untrodden) = (0_u32, 0_u32);
-        for (i, (head, lane)) in heads.iter().zip(lanes.iter_mut()).enumerate() {
-            if MIXED && head.origin() != origin {
-                others |= 1 << i;
+        let mut found = Found::default();
+        for i in 0..count {
+            let lane = &mut lanes[i];
+            if MIXED && frames.head(i).origin() != origin {
+                found.others |= 1 << i;
                 lane.hash = NO_FLOW;
                 continue;
             }
-            if reader.read(head, u64::from(origin), lane) {
-                continue;
-            }
-            match reader.read_other(head, lane) {
-                Read::Flow => {}
-                Read::Fragment => fragments |= 1 << i,
-                Read::Untrodden => untrodden |= 1 << i,
-                Read::Peculiar => {}
+            let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
+            if !reader.read(&frame, u64::from(origin), lane) {
+                reader.read_peculiar(&frames.head(i), lane, i, &mut found);
             }
         }
         let counters = &self.counters[self.worker.index()];
@@ -274,37 +303,34 @@ impl Engine {
             counters: counters.counting(),
             tick: shard.tick(),
         };
-        let (mut late, mut data) = (0_u32, 0_u32);
+        let (mut late, mut data, mut unsettled) = (0_u32, 0_u32, 0_u32);
         let mut slots = [Slot::default(); BURST];
-        for (i, (((head, lane), verdict), at)) in
-            heads.iter_mut().zip(lanes.iter()).zip(verdicts.iter_mut()).zip(slots.iter_mut()).enumerate()
-        {
+        for i in 0..count {
+            let lane = &lanes[i];
             let Some((slot, entry)) = shard.look_first(lane.hash) else {
                 shard.prefetch_second(lane.hash);
                 late |= 1 << i;
                 continue;
             };
-            let Some(found) = settler.settle::<SERVES>(lane, entry, head) else {
+            let Some(verdict) = settler.settle::<F, SERVES>(lane, entry, frames, i) else {
                 unsettled |= 1 << i;
                 continue;
             };
-            *verdict = found;
+            verdicts[i] = verdict;
             if SERVES && lane.data {
                 shard.prefetch_cold(slot);
-                *at = slot;
+                slots[i] = slot;
                 data |= 1 << i;
             }
         }
         for i in bits(late) {
-            let (Some(head), Some(lane), Some(verdict)) =
-                (heads.get_mut(i), lanes.get(i), verdicts.get_mut(i))
-            else {
-                continue;
-            };
-            let found = shard.look_second(lane.hash);
-            match found.and_then(|(slot, entry)| Some((slot, settler.settle::<SERVES>(lane, entry, head)?))) {
-                Some((slot, found)) => {
-                    *verdict = found;
+            let (Some(lane), Some(verdict)) = (lanes.get(i), verdicts.get_mut(i)) else { continue };
+            let settled = shard.look_second(lane.hash).and_then(|(slot, entry)| {
+                Some((slot, settler.settle::<F, SERVES>(lane, entry, frames, i)?))
+            });
+            match settled {
+                Some((slot, settled)) => {
+                    *verdict = settled;
                     if SERVES && lane.data {
                         shard.prefetch_cold(slot);
                         slots[i & (BURST - 1)] = slot;
@@ -314,21 +340,21 @@ impl Engine {
                 None => unsettled |= 1 << i,
             }
         }
-        for i in bits(fragments) {
-            let (Some(head), Some(lane)) = (heads.get_mut(i), lanes.get(i)) else { continue };
-            let owner = worker_of(lane.datagram, self.workers);
-            if (head.handed || owner == self.worker)
+        for i in bits(found.fragments) {
+            let Some(lane) = lanes.get(i) else { continue };
+            let mine = MIXED || worker_of(lane.datagram, self.workers) == self.worker;
+            if mine
                 && let Some(Known::Target(target)) = self.fragments.find(lane.datagram, now)
-                && let Some(found) = settler.send(lane, target, head)
+                && let Some(verdict) = settler.send(lane, target, frames, i)
             {
-                verdicts[i & (BURST - 1)] = found;
+                verdicts[i & (BURST - 1)] = verdict;
                 unsettled &= !(1 << i);
             }
         }
         for i in bits(data) {
             self.shard.note_sequence(slots[i & (BURST - 1)], self.lanes[i & (BURST - 1)].next);
         }
-        *left = Left { frames: unsettled, untrodden };
-        others
+        *left = Left { frames: unsettled, untrodden: found.untrodden };
+        found.others
     }
 }

@@ -13,7 +13,7 @@ use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::{FlowFilter, PortRole};
-use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, PortId, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Frames, Head, PORTS_MAX, PortId, Verdict, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
 
@@ -156,56 +156,69 @@ impl Engine {
         &self.counters[self.worker.index()]
     }
 
-    /// Decides about a burst. `heads` holds at most [`BURST`] frames; inbound frames that are steered
+    /// Decides about a burst: `frames` that were not looked at before. Inbound frames that are steered
     /// have their destination address overwritten, server frames are left alone but for the
     /// exceptions of FS-11. Cost per frame is bounded whatever it holds. Returns the frames, a bit for each,
     /// whose verdict may be another than [`Verdict::Forward`].
-    pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) -> u32 {
-        let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
+    #[inline]
+    pub fn process<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        frames: &mut F,
+        verdicts: &mut [Verdict; BURST],
+    ) -> u32 {
         self.shard.set_now(now);
         self.held.carried_out();
         if self.learner.set_now(now) {
             self.trails.forget();
         }
-        let left = self.settle(now, heads, verdicts);
+        let left = self.settle(now, frames, verdicts);
         if left.frames != 0 {
-            self.decide_all(now, heads, verdicts, left);
+            self.decide_all(now, frames, verdicts, left);
         }
         left.frames
     }
 
     /// Decides about the frames of the burst that are left, and lays trails where there is none.
     #[inline(never)]
-    fn decide_all(
+    fn decide_all<F: Frames + ?Sized>(
         &mut self,
         now: Instant,
-        heads: &mut [Head<'_>],
+        frames: &mut F,
         verdicts: &mut [Verdict; BURST],
         left: Left,
     ) {
         let mut metas = self.metas.take().unwrap_or_else(|| Box::new([Meta::default(); BURST]));
         for i in bits(left.frames) {
-            let (Some(head), Some(meta)) = (heads.get(i), metas.get_mut(i)) else { continue };
-            classify(head, &self.tables, &self.table_key, meta);
-            if matches!(meta.way, Way::Inbound | Way::Outbound) {
-                self.shard.prefetch(meta.hash);
-            }
+            let Some(meta) = metas.get_mut(i) else { continue };
+            self.classify(&frames.head(i), meta);
         }
         for i in bits(left.frames) {
-            let (Some(head), Some(meta)) = (heads.get_mut(i), metas.get(i)) else { continue };
-            let slot = match meta.way {
-                Way::Inbound | Way::Outbound => self.shard.find_first(meta.hash),
-                _ => None,
-            };
-            let verdict = self.decide(head, meta, slot, now);
-            if let Verdict::Drop(reason) = verdict {
-                self.counters().drop(reason, 1);
-            } else if left.untrodden >> i & 1 != 0 {
-                self.lay_trail(head, meta);
-            }
-            verdicts[i & (BURST - 1)] = verdict;
+            let (Some(meta), Some(verdict)) = (metas.get(i), verdicts.get_mut(i)) else { continue };
+            *verdict = self.decide_one(&mut frames.head(i), meta, left.untrodden >> i & 1 != 0, now);
         }
         self.metas = Some(metas);
+    }
+
+    fn classify(&self, head: &Head<'_>, meta: &mut Meta) {
+        classify(head, &self.tables, &self.table_key, meta);
+        if matches!(meta.way, Way::Inbound | Way::Outbound) {
+            self.shard.prefetch_all(meta.hash);
+        }
+    }
+
+    fn decide_one(&mut self, head: &mut Head<'_>, meta: &Meta, untrodden: bool, now: Instant) -> Verdict {
+        let slot = match meta.way {
+            Way::Inbound | Way::Outbound => self.shard.find(meta.hash),
+            _ => None,
+        };
+        let verdict = self.decide(head, meta, slot, now);
+        if let Verdict::Drop(reason) = verdict {
+            self.counters().drop(reason, 1);
+        } else if untrodden {
+            self.lay_trail(head, meta);
+        }
+        verdict
     }
 
     /// The whole of a frame's way; every frame could go it.

@@ -77,6 +77,14 @@ impl Shard {
         self.main.prefetch(hash);
     }
 
+    /// Asks for every line that `hash` can be in.
+    pub fn prefetch_all(&self, hash: u64) {
+        for part in [&self.main, &self.provisional] {
+            part.prefetch(hash);
+            part.prefetch_second(hash);
+        }
+    }
+
     /// Asks for the line that `hash` is looked for in when it is not in the first.
     #[inline(always)]
     pub fn prefetch_second(&self, hash: u64) {
@@ -101,30 +109,14 @@ impl Shard {
         self.main.find_second(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
     }
 
-    /// Looks in the line that was prefetched; on a miss asks for the second one.
-    #[inline(always)]
-    pub fn find_first(&self, hash: u64) -> Option<Slot> {
-        let slot = self.main.find_first(hash);
-        if slot.is_none() {
-            self.main.prefetch_second(hash);
-        }
-        slot.map(|(slot, _)| Slot(slot as u32))
-    }
-
-    /// Looks where [`Self::find_first`] did not: the second line, then the provisional part.
+    /// Looks everywhere.
     #[inline]
-    pub fn find_rest(&self, hash: u64) -> Option<Slot> {
-        if let Some((slot, _)) = self.main.find_second(hash) {
+    pub fn find(&self, hash: u64) -> Option<Slot> {
+        if let Some((slot, _)) = self.main.find_first(hash).or_else(|| self.main.find_second(hash)) {
             return Some(Slot(slot as u32));
         }
         let slot = self.provisional.find_first(hash).or_else(|| self.provisional.find_second(hash));
         slot.map(|(slot, _)| Slot(slot as u32 | PROVISIONAL))
-    }
-
-    /// Looks everywhere.
-    #[inline]
-    pub fn find(&self, hash: u64) -> Option<Slot> {
-        self.find_first(hash).or_else(|| self.find_rest(hash))
     }
 
     #[inline(always)]

@@ -38,7 +38,7 @@ impl<'a> PlainTcp<'a> {
             // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
             let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
             let (sum, again) = sum.carrying_add(u64::from(word(30)), carry);
-            if sum.wrapping_add(u64::from(again)) % 0xffff != 0 {
+            if !is_multiple(sum.wrapping_add(u64::from(again))) {
                 return None;
             }
         }
@@ -232,6 +232,13 @@ impl Plain {
 #[inline(always)]
 fn word(frame: &[u8; 54], at: usize) -> u32 {
     frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Whether it is a multiple of 2^16 - 1: times the inverse of that, modulo 2^64, such numbers are the small ones.
+#[inline(always)]
+fn is_multiple(sum: u64) -> bool {
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
 }
 
 /// Eight bytes as they lie in the frame.

@@ -144,16 +144,16 @@ impl<P: Ports> Worker<P> {
         if received == 0 {
             return 0;
         }
-        let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| Head::default());
-        let count = self.ports.heads(&mut heads).min(BURST);
-        let others = self.seat.engine.process(now, &mut heads[..count], &mut self.verdicts);
+        let count = self.ports.count().min(BURST);
+        let others = self.seat.engine.process(now, &mut self.ports, &mut self.verdicts);
         let mut kinds = Kinds::default();
         let mut rest = others;
         while rest != 0 {
             let i = rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            if let (Some(head), Some(verdict)) = (heads.get(i), self.verdicts.get_mut(i)) {
-                weigh(&mut self.seat, &mut self.punt_limits, head, verdict, &mut kinds, i, now);
+            if let Some(verdict) = self.verdicts.get_mut(i) {
+                let head = self.ports.head(i);
+                weigh(&mut self.seat, &mut self.punt_limits, &head, verdict, &mut kinds, i, now);
             }
         }
         let mut held = kinds.held;

@@ -54,6 +54,7 @@ pub fn switchboard(eal: &Eal, pool: &Arc<Mempool>, workers: u8) -> (Vec<DpdkPort
                 burst: [const { None }; dataplane_port::BURST],
                 received: 0,
                 from: None,
+                bytes: 0,
                 spent: Batch::EMPTY,
                 exits: Exits::new(worker_id, count, hand_over(&mut relay.out, worker), Arc::clone(&counters)),
                 hand_out: hand_over(&mut hand.out, worker),

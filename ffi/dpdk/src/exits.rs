@@ -124,8 +124,7 @@ impl Exits {
     /// counted in `refused`; this one is the caller's to count, and freed.
     #[inline(always)]
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
-        let slot = &mut self.slots[to.index() & (PORTS_MAX - 1)];
-        if to.index() < PORTS_MAX
+        if let Some(slot) = self.slots.get_mut(to.index())
             && frame.len() <= slot.own_max
             && !frame.is_chained()
             && let Some(place) = slot.batch.place()

@@ -2,7 +2,7 @@
 
 use crate::Mempool;
 use core::ptr::NonNull;
-use dataplane_port::TagEdit;
+use dataplane_port::{Head, Look, PortId, TagEdit};
 use dpdk_sys as sys;
 
 /// What the head of a chained frame has at least, if the frame is that long.
@@ -78,20 +78,33 @@ impl Mbuf {
         self.read::<u16>(sys::fs_mbuf_offset::FS_MBUF_NB_SEGS) != 1
     }
 
-    /// Makes a frame that a device brought into one that the switch can work on: tags back in their place,
-    /// the first 128 bytes together. `false` when that cannot be.
+    /// Whether it can be worked on as a device brought it: one segment, and all of its tags in place.
     #[inline(always)]
-    #[must_use]
-    pub(crate) fn admit(&mut self) -> bool {
-        !self.is_stripped() && !self.is_chained() || self.admit_anyhow()
+    pub(crate) fn is_ordinary(&self) -> bool {
+        !self.is_stripped() && !self.is_chained()
+    }
+
+    /// Its first segment, and what the device says of it.
+    #[inline(always)]
+    pub(crate) fn look(&mut self) -> Look<'_> {
+        Look { len: self.len(), checksum_good: self.checksum_good(), data: self.head() }
+    }
+
+    /// The same with where it came in: `from`, or where it was handed over what it says itself.
+    pub(crate) fn whole(&mut self, from: Option<PortId>) -> Head<'_> {
+        let port = from.unwrap_or(PortId(self.port() as u8));
+        let Look { data, len, checksum_good } = self.look();
+        Head { data, len, port, handed: from.is_none(), checksum_good }
     }
 
     fn is_stripped(&self) -> bool {
         self.flags() & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0
     }
 
-    #[inline(never)]
-    fn admit_anyhow(&mut self) -> bool {
+    /// Makes a frame that a device brought into one that the switch can work on: tags back in their place,
+    /// the first 128 bytes together. `false` when that cannot be.
+    #[must_use]
+    pub(crate) fn admit(&mut self) -> bool {
         if self.is_stripped() && !self.restore_tags(self.flags()) {
             return false;
         }

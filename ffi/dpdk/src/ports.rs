@@ -9,7 +9,7 @@ use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
 use dataplane_port::{
-    BURST, EMIT_MAX, Flood, Head, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
 };
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};
@@ -29,6 +29,8 @@ pub struct DpdkPorts {
     pub(crate) received: usize,
     /// Where the burst came in, if no other worker has handed it over.
     pub(crate) from: Option<PortId>,
+    /// Of the burst's frames that were admitted.
+    pub(crate) bytes: u64,
     pub(crate) spent: Batch<BURST>,
     pub(crate) exits: Exits,
     /// Frames for other workers, and from them; none to oneself.
@@ -75,6 +77,7 @@ impl DpdkPorts {
             left += usize::from(frame.take().is_some());
         }
         self.received = 0;
+        self.bytes = 0;
         left
     }
 
@@ -111,20 +114,18 @@ impl DpdkPorts {
         self.exits.put(to, frame, refused)
     }
 
-    /// Heads of frames that others have handed over: each says where it came in.
+    /// A frame that is chained, or whose tags the device has taken off; without it when it cannot be used.
     #[inline(never)]
-    fn handed_heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
-        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            let Some(frame) = slot else { continue };
-            *head = Head {
-                len: frame.len(),
-                port: PortId(frame.port() as u8),
-                handed: true,
-                checksum_good: frame.checksum_good(),
-                data: frame.head(),
-            };
+    fn admit_anyhow(&mut self, i: usize) {
+        let slot = &mut self.burst[i];
+        if !slot.as_mut().is_some_and(Mbuf::admit) {
+            *slot = None;
         }
-        self.received
+    }
+
+    /// The frames of the burst, to be written by a generator of frames.
+    pub fn bytes_of_burst(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.burst[..self.received].iter_mut().flatten().map(Mbuf::head)
     }
 
     #[inline(never)]
@@ -181,6 +182,58 @@ impl DpdkPorts {
     }
 }
 
+/// How many frames ahead the first line of one is asked for.
+const AHEAD: usize = 4;
+
+impl Frames for DpdkPorts {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.received
+    }
+
+    #[inline(always)]
+    fn origin(&self) -> Option<PortId> {
+        self.from
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        if let Some(next) = &self.burst[(i + AHEAD) & (BURST - 1)] {
+            next.prefetch();
+        }
+        let i = i & (BURST - 1);
+        if let Some(frame) = &self.burst[i]
+            && !frame.is_ordinary()
+        {
+            self.admit_anyhow(i);
+        }
+        match &mut self.burst[i] {
+            Some(frame) => {
+                self.bytes += u64::from(frame.len());
+                frame.look()
+            }
+            None => Look { data: &mut [], len: 0, checksum_good: false },
+        }
+    }
+
+    #[inline(always)]
+    fn look(&mut self, i: usize) -> Look<'_> {
+        match &mut self.burst[i & (BURST - 1)] {
+            Some(frame) => frame.look(),
+            None => Look { data: &mut [], len: 0, checksum_good: false },
+        }
+    }
+
+    fn head(&mut self, i: usize) -> Head<'_> {
+        let from = self.from;
+        match &mut self.burst[i & (BURST - 1)] {
+            Some(frame) => frame.whole(from),
+            // Seen as an empty head: a runt.
+            None => Head { port: from.unwrap_or_default(), ..Head::default() },
+        }
+    }
+}
+
 impl Ports for DpdkPorts {
     type Buffer = HeldFrame;
 
@@ -215,28 +268,13 @@ impl Ports for DpdkPorts {
     }
 
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
-        let Some(port) = self.from else { return self.handed_heads(heads) };
-        let mut bytes = 0;
-        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            if !slot.as_mut().is_some_and(Mbuf::admit) {
-                // Seen as an empty head: a runt.
-                *slot = None;
-            }
-            let Some(frame) = slot else {
-                *head = Head { port, ..Head::default() };
-                continue;
-            };
-            frame.prefetch();
-            bytes += u64::from(frame.len());
-            *head = Head {
-                len: frame.len(),
-                port,
-                handed: false,
-                checksum_good: frame.checksum_good(),
-                data: frame.head(),
-            };
+        for i in 0..self.received {
+            self.admit(i);
         }
-        self.counters[port.index() & (PORTS_MAX - 1)].received(self.received as u64, bytes);
+        let from = self.from;
+        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
+            *head = slot.as_mut().map_or(Head { port: from.unwrap_or_default(), ..Head::default() }, |f| f.whole(from));
+        }
         self.received
     }
 
@@ -250,6 +288,10 @@ impl Ports for DpdkPorts {
 
     fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
         let received = self.received.min(BURST);
+        if let Some(port) = self.from {
+            let bytes = mem::take(&mut self.bytes);
+            self.counters[port.index() & (PORTS_MAX - 1)].received(received as u64, bytes);
+        }
         for (index, verdict) in verdicts.iter().enumerate().take(received) {
             let Some(frame) = self.burst[index].take() else { continue };
             if let Verdict::Forward(port) = *verdict {

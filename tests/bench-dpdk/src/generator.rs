@@ -4,7 +4,7 @@
 //! [`DpdkPorts`]; in between, in `heads`, a [`Script`] writes the bytes of each frame that a device brought.
 //! What that costs is measured alone and subtracted.
 
-use dataplane_port::{BURST, Head, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
 use ffi_dpdk::{DpdkPorts, HeldFrame};
 
 /// What comes in.
@@ -13,7 +13,7 @@ pub(crate) trait Script: Send {
     fn brings(&mut self, port: PortId) -> bool;
 
     /// Writes the frames of a burst that this port brought.
-    fn stamp(&mut self, port: PortId, heads: &mut [Head<'_>]);
+    fn stamp(&mut self, port: PortId, frames: &mut [&mut [u8]]);
 
     /// Whether it wants to see what becomes of bursts.
     fn watches(&self) -> bool {
@@ -21,7 +21,7 @@ pub(crate) trait Script: Send {
     }
 
     /// What has become of the burst.
-    fn watch(&mut self, _port: PortId, _heads: &[Head<'_>], _verdicts: &[Verdict]) {}
+    fn watch(&mut self, _port: PortId, _frames: &[&mut [u8]], _verdicts: &[Verdict]) {}
 }
 
 /// Brings nothing.
@@ -33,7 +33,7 @@ impl Script for Silence {
         false
     }
 
-    fn stamp(&mut self, _: PortId, _: &mut [Head<'_>]) {}
+    fn stamp(&mut self, _: PortId, _: &mut [&mut [u8]]) {}
 }
 
 /// One worker's queues, with frames in them.
@@ -70,13 +70,52 @@ impl Generator {
     }
 }
 
+/// The frames of a burst, at hand all at once.
+#[inline(always)]
+pub(crate) fn gathered<'a>(mut frames: impl Iterator<Item = &'a mut [u8]>) -> [&'a mut [u8]; BURST] {
+    core::array::from_fn(|_| frames.next().unwrap_or_default())
+}
+
+impl Frames for Generator {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.ports.count()
+    }
+
+    #[inline(always)]
+    fn origin(&self) -> Option<PortId> {
+        self.ports.origin()
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        self.ports.admit(i)
+    }
+
+    #[inline(always)]
+    fn look(&mut self, i: usize) -> Look<'_> {
+        self.ports.look(i)
+    }
+
+    #[inline(always)]
+    fn head(&mut self, i: usize) -> Head<'_> {
+        self.ports.head(i)
+    }
+}
+
 impl Ports for Generator {
     type Buffer = HeldFrame;
 
     #[inline]
     fn receive(&mut self, from: PortId) -> usize {
         self.port = Some(from);
-        if self.script.brings(from) { self.ports.receive(from) } else { 0 }
+        if !self.script.brings(from) {
+            return 0;
+        }
+        let received = self.ports.receive(from);
+        let mut frames = gathered(self.ports.bytes_of_burst());
+        self.script.stamp(from, &mut frames[..received]);
+        received
     }
 
     #[inline]
@@ -87,12 +126,7 @@ impl Ports for Generator {
 
     #[inline]
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
-        let Self { ports, script, port } = self;
-        let n = ports.heads(heads);
-        if let Some(port) = *port {
-            script.stamp(port, &mut heads[..n]);
-        }
-        n
+        self.ports.heads(heads)
     }
 
     fn keep(&mut self, frame: usize) -> Option<HeldFrame> {
@@ -104,10 +138,10 @@ impl Ports for Generator {
         if let Some(port) = self.port
             && self.script.watches()
         {
-            // The frames are still the burst's: they are lent once more.
-            let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| Head::default());
-            let n = self.ports.heads(&mut heads);
-            self.script.watch(port, &heads[..n], &verdicts[..n]);
+            // The frames are still the burst's.
+            let n = self.ports.count();
+            let frames = gathered(self.ports.bytes_of_burst());
+            self.script.watch(port, &frames[..n], &verdicts[..n]);
         }
         self.ports.dispatch(verdicts, refused);
     }

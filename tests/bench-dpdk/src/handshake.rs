@@ -3,7 +3,7 @@
 use crate::generator::Script;
 use crate::plan::{OUTSIDE, SERVER_COUNT, SERVERS};
 use crate::traffic::{ACK, From, Kind, Order, SYN, Template};
-use dataplane_port::{BURST, Head, PortId, Verdict};
+use dataplane_port::{BURST, PortId, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,13 +53,13 @@ impl Script for Handshakes {
         port == OUTSIDE || port == SERVERS && !self.acknowledging
     }
 
-    fn stamp(&mut self, port: PortId, heads: &mut [Head<'_>]) {
+    fn stamp(&mut self, port: PortId, burst: &mut [&mut [u8]]) {
         let mut order = Order::rising(self.next);
-        let frames = heads.iter_mut().map(|head| &mut *head.data);
+        let frames = burst.iter_mut().map(|frame| &mut **frame);
         if port == SERVERS {
             self.syn_ack.stamp(&mut order, frames);
-            for (head, server) in heads.iter_mut().zip(&self.servers) {
-                head.data[11] = server.unwrap_or(0);
+            for (frame, server) in burst.iter_mut().zip(&self.servers) {
+                frame[11] = server.unwrap_or(0);
             }
         } else if self.acknowledging {
             self.ack.stamp(&mut order, frames);
@@ -72,7 +72,7 @@ impl Script for Handshakes {
         true
     }
 
-    fn watch(&mut self, port: PortId, heads: &[Head<'_>], verdicts: &[Verdict]) {
+    fn watch(&mut self, port: PortId, frames: &[&mut [u8]], verdicts: &[Verdict]) {
         if port == SERVERS {
             for (server, verdict) in self.servers.iter_mut().zip(verdicts) {
                 *server = server.filter(|_| *verdict == Verdict::Forward(OUTSIDE));
@@ -80,7 +80,7 @@ impl Script for Handshakes {
             self.acknowledging = true;
             return;
         }
-        let reached = heads.iter().zip(verdicts).map(|(head, verdict)| server(head, *verdict));
+        let reached = frames.iter().zip(verdicts).map(|(frame, verdict)| server(frame, *verdict));
         if !self.acknowledging {
             for (server, reached) in self.servers.iter_mut().zip(reached) {
                 *server = reached;
@@ -96,7 +96,7 @@ impl Script for Handshakes {
 }
 
 /// The server that a frame goes to.
-pub(crate) fn server(head: &Head<'_>, verdict: Verdict) -> Option<u8> {
-    let last = *head.data.get(5)?;
+pub(crate) fn server(frame: &[u8], verdict: Verdict) -> Option<u8> {
+    let last = *frame.get(5)?;
     (verdict == Verdict::Forward(SERVERS) && u16::from(last) < SERVER_COUNT).then_some(last)
 }

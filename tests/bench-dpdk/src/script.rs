@@ -1,8 +1,8 @@
 //! The usual scripts.
 
-use crate::generator::Script;
+use crate::generator::{Script, gathered};
 use crate::traffic::{From, Kind, Order, Template};
-use dataplane_port::{Head, PortId, Verdict};
+use dataplane_port::{PortId, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +26,8 @@ impl Stream {
 
     /// Stamps frames that no device brought: the generator alone.
     pub(crate) fn stamp_memory(&mut self, frames: &mut [[u8; crate::traffic::FRAME_MAX]]) {
-        self.template.stamp(&mut self.order, frames.iter_mut().map(|frame| &mut frame[..]));
+        let mut frames = gathered(frames.iter_mut().map(|frame| &mut frame[..]));
+        self.stamp(self.port, core::hint::black_box(&mut frames));
     }
 }
 
@@ -37,8 +38,8 @@ impl Script for Stream {
     }
 
     #[inline]
-    fn stamp(&mut self, _: PortId, heads: &mut [Head<'_>]) {
-        self.template.stamp(&mut self.order, heads.iter_mut().map(|head| &mut *head.data));
+    fn stamp(&mut self, _: PortId, frames: &mut [&mut [u8]]) {
+        self.template.stamp(&mut self.order, frames.iter_mut().map(|frame| &mut **frame));
     }
 }
 
@@ -67,15 +68,15 @@ impl Script for Counted {
         self.script.brings(port)
     }
 
-    fn stamp(&mut self, port: PortId, heads: &mut [Head<'_>]) {
-        self.script.stamp(port, heads);
+    fn stamp(&mut self, port: PortId, frames: &mut [&mut [u8]]) {
+        self.script.stamp(port, frames);
     }
 
     fn watches(&self) -> bool {
         true
     }
 
-    fn watch(&mut self, _: PortId, _: &[Head<'_>], verdicts: &[Verdict]) {
+    fn watch(&mut self, _: PortId, _: &[&mut [u8]], verdicts: &[Verdict]) {
         let forwarded = verdicts.iter().filter(|v| matches!(v, Verdict::Forward(_))).count() as u64;
         self.counts.forwarded.fetch_add(forwarded, Ordering::Relaxed);
         self.counts.others.fetch_add(verdicts.len() as u64 - forwarded, Ordering::Relaxed);

@@ -144,7 +144,7 @@ impl Bench {
         let mut data = *frame;
         let len = data.len() as u32;
         let head = Head { data: &mut data, len, port, handed: false, checksum_good: false };
-        self.engine.process(self.now, &mut [head], &mut self.verdicts);
+        self.engine.process(self.now, &mut [head][..], &mut self.verdicts);
         self.verdicts[0]
     }
 
@@ -196,7 +196,7 @@ impl Bench {
                 let port = if homes.is_empty() { port } else { PortId(data[11] + 1) };
                 Head { data, len: FRAME as u32, port, handed: false, checksum_good: true }
             });
-            self.engine.process(self.now, &mut heads, &mut self.verdicts);
+            self.engine.process(self.now, &mut heads[..], &mut self.verdicts);
             forwarded += self.verdicts.iter().filter(|v| matches!(v, Verdict::Forward(_))).count() as u64;
             if burst % 64 == 0 {
                 self.now = Instant(self.now.0 + 10_000);

@@ -144,3 +144,12 @@ fn a_wrong_checksum_is_left_to_the_whole_pass_unless_the_device_has_looked() {
     assert_eq!(Plain::read(&frame, frame.len() as u32, false), None);
     assert!(Plain::read(&frame, frame.len() as u32, true).is_some());
 }
+
+#[test]
+fn multiples_are_told_from_others() {
+    for n in (0..100).chain(u64::MAX / 0xffff - 99..=u64::MAX / 0xffff) {
+        assert!(is_multiple(n * 0xffff), "{n}");
+        assert!(!is_multiple((n * 0xffff).wrapping_add(1)) || n == u64::MAX / 0xffff, "{n}");
+        assert!(!is_multiple((n * 0xffff).wrapping_add(0xfffe)) || n == u64::MAX / 0xffff, "{n}");
+    }
+}

@@ -151,10 +151,13 @@ fn batch(shard: &Shard, hash_key: &HashKey, flows: u32, packets: u64) -> u64 {
         }
         let mut slots = [None; BURST];
         for (slot, hash) in slots.iter_mut().zip(&hashes) {
-            *slot = shard.find_first(*hash);
+            *slot = shard.look_first(*hash).map(|(slot, _)| slot);
+            if slot.is_none() {
+                shard.prefetch_second(*hash);
+            }
         }
         for (slot, hash) in slots.iter().zip(&hashes) {
-            if let Some(slot) = slot.or_else(|| shard.find_rest(*hash)) {
+            if let Some(slot) = slot.or_else(|| shard.find(*hash)) {
                 found += 1;
                 sum += u64::from(shard.entry(slot).target().0);
             }
