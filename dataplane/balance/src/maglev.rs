@@ -30,31 +30,20 @@ impl Maglev {
         }
         // The order in which servers take turns must not depend on numbers or on the file.
         candidates.sort_by_key(|c| c.name_hash);
-        let heaviest = candidates.iter().map(|c| c.weight).max().unwrap_or(1);
-        let size = MAGLEV_SIZE as u64;
-        let mut next: Vec<u64> = candidates.iter().map(|c| c.name_hash % size).collect();
-        let skip: Vec<u64> =
-            candidates.iter().map(|c| fold(c.name_hash, 0x9e37_79b9_7f4a_7c15) % (size - 1) + 1).collect();
-        let mut credit = vec![0_u32; candidates.len()];
-        let mut places = vec![TargetId::NONE; MAGLEV_SIZE].into_boxed_slice();
-        let mut filled = 0;
+        let mut places = Places::default();
+        let mut walks: Vec<Walk> = candidates.iter().map(|c| Walk::new(c)).collect();
+        let mut turns = Turns::new(&candidates);
         'turns: loop {
-            for (i, candidate) in candidates.iter().enumerate() {
-                credit[i] += u32::from(candidate.weight);
-                if credit[i] < u32::from(heaviest) {
-                    continue;
-                }
-                credit[i] -= u32::from(heaviest);
-                while places[next[i] as usize] != TargetId::NONE {
-                    next[i] = (next[i] + skip[i]) % size;
-                }
-                places[next[i] as usize] = candidate.target;
-                filled += 1;
-                if filled == MAGLEV_SIZE {
+            for server in turns.next() {
+                let place = walks[*server as usize].take(&mut places.taken);
+                places.all[place] = candidates[*server as usize].target;
+                places.filled += 1;
+                if places.filled == MAGLEV_SIZE {
                     break 'turns;
                 }
             }
         }
+        let places = places.all;
         Self { places, servers: candidates.iter().map(|c| c.target).collect() }
     }
 
@@ -85,6 +74,128 @@ impl Maglev {
     /// How many allowed servers share the array.
     pub fn count(&self, allowed: impl Fn(TargetId) -> bool) -> u32 {
         self.servers.iter().filter(|target| allowed(**target)).count() as u32
+    }
+}
+
+/// The array while it is being filled. Which places are taken is a bit each: 8 KiB, which stay in the nearest
+/// cache while all servers look for free ones.
+struct Places {
+    all: Box<[TargetId]>,
+    taken: Box<[u64]>,
+    filled: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            all: vec![TargetId::NONE; MAGLEV_SIZE].into_boxed_slice(),
+            taken: vec![0; MAGLEV_SIZE.div_ceil(64)].into_boxed_slice(),
+            filled: 0,
+        }
+    }
+}
+
+/// A server's way over the places: its permutation.
+struct Walk {
+    next: u32,
+    skip: u32,
+}
+
+impl Walk {
+    fn new(candidate: &Candidate) -> Self {
+        let size = MAGLEV_SIZE as u64;
+        Self {
+            next: (candidate.name_hash % size) as u32,
+            skip: (fold(candidate.name_hash, 0x9e37_79b9_7f4a_7c15) % (size - 1) + 1) as u32,
+        }
+    }
+
+    /// Takes the next place of its permutation that is free.
+    fn take(&mut self, taken: &mut [u64]) -> usize {
+        loop {
+            let place = self.next as usize;
+            self.next += self.skip;
+            if self.next >= MAGLEV_SIZE as u32 {
+                self.next -= MAGLEV_SIZE as u32;
+            }
+            let bit = 1 << (place % 64);
+            let word = &mut taken[place / 64];
+            if *word & bit == 0 {
+                *word |= bit;
+                return place;
+            }
+        }
+    }
+}
+
+/// Whose turn it is: the heaviest server's every time, another one's in proportion, in the order of their
+/// names' hashes. Only those whose turn it is are looked at, or a single heavy server among a thousand light
+/// ones would have them all looked at for each of its places.
+struct Turns {
+    /// What is added to a server in each turn, and has to come to `heaviest` for a place.
+    weights: Vec<u32>,
+    heaviest: u32,
+    /// A server's next turn is `heaviest * places / weight`, rounded up: the places that it then has.
+    places: Vec<u32>,
+    /// Servers by their next turn; a ring, as long as the longest pause.
+    rows: Vec<Vec<u32>>,
+    turn: usize,
+    now: Vec<u32>,
+    /// A bit for each server, all clear between two turns.
+    marks: Vec<u64>,
+}
+
+impl Turns {
+    fn new(candidates: &[&Candidate]) -> Self {
+        let weights: Vec<u32> = candidates.iter().map(|c| u32::from(c.weight)).collect();
+        let heaviest = weights.iter().copied().max().unwrap_or(1);
+        let lightest = weights.iter().copied().min().unwrap_or(1).max(1);
+        let rows = vec![Vec::new(); heaviest.div_ceil(lightest) as usize + 1];
+        let (places, marks) = (vec![0; weights.len()], vec![0; weights.len().div_ceil(64)]);
+        let mut turns = Self { weights, heaviest, places, rows, turn: 0, now: Vec::new(), marks };
+        (0..turns.weights.len() as u32).for_each(|server| turns.wait(server));
+        turns
+    }
+
+    /// Puts the server to its next turn.
+    fn wait(&mut self, server: u32) {
+        let places = &mut self.places[server as usize];
+        *places += 1;
+        let turn = (u64::from(self.heaviest) * u64::from(*places))
+            .div_ceil(u64::from(self.weights[server as usize]));
+        let row = turn as usize % self.rows.len();
+        self.rows[row].push(server);
+    }
+
+    /// The servers of the next turn.
+    fn next(&mut self) -> &[u32] {
+        self.turn += 1;
+        let row = self.turn % self.rows.len();
+        self.now.clear();
+        self.now.append(&mut self.rows[row]);
+        self.sort();
+        for at in 0..self.now.len() {
+            self.wait(self.now[at]);
+        }
+        &self.now
+    }
+
+    /// They have come here from different turns: in order again.
+    fn sort(&mut self) {
+        if self.now.len() < 16 || self.now.is_sorted() {
+            return self.now.sort_unstable();
+        }
+        // Each is there once. With a thousand different weights this takes a tenth of what sorting does.
+        for server in self.now.drain(..) {
+            self.marks[server as usize / 64] |= 1 << (server % 64);
+        }
+        for (word, marks) in (0..).zip(&mut self.marks) {
+            let mut left = core::mem::take(marks);
+            while left != 0 {
+                self.now.push(word * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
     }
 }
 
@@ -126,6 +237,39 @@ mod tests {
         for (share, weight) in shares.iter().zip([3, 2, 1]) {
             let expected = MAGLEV_SIZE * weight / 6;
             assert!(share.abs_diff(expected) <= 2, "{shares:?}");
+        }
+    }
+
+    /// Every server looked at in every turn, as the paper has it, with credit for weights.
+    fn one_by_one(candidates: &[Candidate]) -> Vec<TargetId> {
+        let mut candidates: Vec<&Candidate> = candidates.iter().collect();
+        candidates.sort_by_key(|c| c.name_hash);
+        let heaviest = candidates.iter().map(|c| u32::from(c.weight)).max().unwrap();
+        let mut walks: Vec<Walk> = candidates.iter().map(|c| Walk::new(c)).collect();
+        let mut credit = vec![0; candidates.len()];
+        let mut places = Places::default();
+        loop {
+            for (i, candidate) in candidates.iter().enumerate() {
+                credit[i] += u32::from(candidate.weight);
+                if credit[i] >= heaviest {
+                    credit[i] -= heaviest;
+                    places.all[walks[i].take(&mut places.taken)] = candidate.target;
+                    places.filled += 1;
+                    if places.filled == MAGLEV_SIZE {
+                        return places.all.to_vec();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_those_of_servers_looked_at_one_by_one() {
+        let heavy: Vec<u16> = (0..60).map(|i| if i == 31 { 1000 } else { 1 }).collect();
+        let mixed: Vec<u16> = (0..60).map(|i| 1 + i * i % 97).collect();
+        for weights in [&heavy[..], &mixed, &[7; 5], &[3, 2], &[1], &[1000, 999], &[u16::MAX, 1]] {
+            let servers = servers(weights);
+            assert_eq!(Maglev::new(&servers).places.to_vec(), one_by_one(&servers), "{weights:?}");
         }
     }
 

@@ -32,6 +32,9 @@ impl<const N: usize> Plain for [u64; N] {}
 
 /// A fixed array of `T`, taken from the system at start, zeroed, aligned to 2 MiB where it is that
 /// large (else to a page), in huge pages where the system grants them. It never grows.
+///
+/// All of it is there when `new` returns: the first write to a page costs a fault, some 0.1 ms where the
+/// page is a huge one that must be zeroed, and the packet path must not pay that flow by flow.
 #[derive(Debug)]
 pub struct Slab<T: Plain> {
     items: NonNull<T>,
@@ -58,13 +61,17 @@ impl core::error::Error for NoMemory {}
 
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Less than this is not worth a thread.
+const PART_MIN: usize = 64 << 20;
+
 impl<T: Plain> Slab<T> {
-    /// `len` items, all zero.
+    /// `len` items (at least one), all zero.
     ///
     /// # Errors
     ///
     /// [`NoMemory`] when the system refuses.
     pub fn new(len: usize) -> Result<Self, NoMemory> {
+        let len = len.max(1);
         let bytes = len.saturating_mul(size_of::<T>()).max(1);
         let no_memory = NoMemory { bytes };
         // Room to begin at a huge page's boundary.
@@ -92,8 +99,69 @@ impl<T: Plain> Slab<T> {
             // SAFETY: the range lies within the mapping; a refusal only means small pages.
             unsafe { libc::madvise(items.as_ptr(), bytes, libc::MADV_HUGEPAGE) };
         }
-        Ok(Self { items: items.cast(), len, map, map_len, owns: PhantomData })
+        let slab = Self { items: items.cast(), len, map, map_len, owns: PhantomData };
+        if populate(items.as_ptr().addr(), bytes) { Ok(slab) } else { Err(no_memory) }
     }
+}
+
+impl<T: Plain> Slab<T> {
+    /// The index that is `share` of 2^32 of the slab: always within it.
+    #[inline(always)]
+    pub fn index_of_share(&self, share: u32) -> usize {
+        (u64::from(share).wrapping_mul(self.len as u64) >> 32) as usize
+    }
+
+    /// The item at [`Self::index_of_share`].
+    #[inline(always)]
+    pub fn at_share(&self, share: u32) -> &T {
+        // SAFETY: up to 2^32 items, share * len is less than 2^32 * len, so its high half is less than len,
+        // which is not 0; with more items, no high half reaches them. The items are the slab's, see `deref`.
+        unsafe { self.items.add(self.index_of_share(share)).as_ref() }
+    }
+
+    /// Asks for the cache line of [`Self::at_share`].
+    #[inline(always)]
+    pub fn prefetch_share(&self, share: u32) {
+        prefetch(self.at_share(share));
+    }
+}
+
+/// Has the system lay pages under `bytes` bytes from `start`, which must be mapped; `false` when it has not so
+/// many. On as many threads as the caller may run on cores, at most 8: zeroing is what takes the time, and
+/// on a machine of several nodes the memory is of those that did it.
+fn populate(start: usize, bytes: usize) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let parts = cores.min(bytes / PART_MIN).max(1);
+    let part = (bytes / parts).next_multiple_of(HUGE_PAGE);
+    let of = |i: usize| (start + i * part, part.min(bytes.saturating_sub(i * part)));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..parts)
+            .map(of)
+            .map(|(start, bytes)| std::thread::Builder::new().spawn_scoped(scope, move || lay(start, bytes)))
+            .collect();
+        let (start, bytes) = of(0);
+        let mut done = lay(start, bytes);
+        for (i, other) in others.into_iter().enumerate() {
+            done &= match other {
+                Ok(thread) => thread.join().unwrap_or(false),
+                // The system has no thread to spare: here, then.
+                Err(_) => lay(of(i + 1).0, of(i + 1).1),
+            };
+        }
+        done
+    })
+}
+
+fn lay(start: usize, bytes: usize) -> bool {
+    if bytes == 0 {
+        return true;
+    }
+    // SAFETY: pages are laid as a write to each would, and what is there is left alone; an address that is
+    // not mapped makes the call fail.
+    let done =
+        unsafe { libc::madvise(core::ptr::without_provenance_mut(start), bytes, libc::MADV_POPULATE_WRITE) };
+    // Kernels before 5.14 do not know it: pages then come when they are first written, as they would have.
+    done == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
 }
 
 impl<T: Plain> Deref for Slab<T> {
@@ -137,6 +205,40 @@ mod tests {
         assert_eq!(core::ptr::from_ref(&slab[0]).addr() % HUGE_PAGE, 0);
         slab[99_999] = [7; 8];
         assert_eq!(slab[99_999], [7; 8]);
+    }
+
+    #[test]
+    fn no_page_is_missing_when_it_is_handed_out() {
+        let faults = || {
+            // SAFETY: `usage` is plain numbers, which the call fills in.
+            unsafe {
+                let mut usage: libc::rusage = core::mem::zeroed();
+                libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+                usage.ru_minflt
+            }
+        };
+        for bytes in [100_000, 3 << 20, 150 << 20] {
+            let mut slab = Slab::<u64>::new(bytes / 8).unwrap();
+            let before = faults();
+            for page in (0..slab.len()).step_by(512) {
+                slab[page] = 1;
+            }
+            let last = slab.len() - 1;
+            slab[last] = 1;
+            // Some belong to the test's own stack and heap.
+            assert!(faults() - before < 5, "{} faults in {bytes} bytes", faults() - before);
+        }
+    }
+
+    #[test]
+    fn shares_reach_from_the_first_item_to_the_last() {
+        for len in [0, 1, 2, 3, 1000] {
+            let slab = Slab::<u64>::new(len).unwrap();
+            assert_eq!(slab.index_of_share(0), 0);
+            assert_eq!(slab.index_of_share(u32::MAX), slab.len() - 1);
+            let first = core::ptr::from_ref(slab.at_share(u32::MAX));
+            assert_eq!(first, core::ptr::from_ref(slab.last().unwrap()));
+        }
     }
 
     #[test]

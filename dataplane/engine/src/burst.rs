@@ -8,11 +8,10 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lane.
 
 use crate::Engine;
-use crate::counters::Counters;
+use crate::counters::Counting;
 use crate::engine::worker_of;
-use crate::tables::Tables;
-use crate::trail::{self, Sides, Trail, Trails};
-use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Slot, TargetId};
+use crate::trail::{self, Sides, TRAILS, Trail, Trails};
+use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId};
 use dataplane_port::{BURST, Head, PortId, Verdict};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
@@ -22,11 +21,16 @@ const IKE: [u16; 2] = [500, 4500];
 /// No server has this port, so no trail leads there.
 pub(crate) const NO_DOOR: u64 = 63 << 48;
 
+/// The hash of no flow: they are odd, and 0 is an empty place of the table.
+const NO_FLOW: u64 = 2;
+
 /// What the first pass leaves to the second of one frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lane {
-    /// Of the flow, or of the datagram.
+    /// Of the flow, odd; or [`NO_FLOW`].
     hash: u64,
+    /// Of the datagram that it is a later fragment of.
+    datagram: u64,
     /// A server's data: the sequence number behind it.
     next: u32,
     /// Its trail's place.
@@ -53,34 +57,37 @@ enum Read {
 struct Reader<'a, const SERVES: bool> {
     trails: &'a Trails,
     table_key: &'a HashKey,
+    shard: &'a Shard,
 }
 
 impl<const SERVES: bool> Reader<'_, SERVES> {
+    /// The plainest of all, in line; whether it was one.
     #[inline(always)]
-    fn read(&self, head: &Head<'_>, origin: u16, lane: &mut Lane) -> Read {
-        let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) else {
-            return self.read_other(head, lane);
-        };
+    fn read(&self, head: &Head<'_>, origin: u64, lane: &mut Lane) -> bool {
+        let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) else { return false };
         let (client, vip) =
             if SERVES { (tcp.destination(), tcp.source()) } else { (tcp.source(), tcp.destination()) };
-        let key = trail::key_v4(tcp.stations(), u64::from(origin), vip);
+        let key = trail::key_v4(tcp.stations(), origin, vip);
         let place = self.trails.place(&key);
-        let Some(trail) = self.trails.find_v4(place, &key) else { return Read::Untrodden };
+        let Some(trail) = self.trails.find_v4(place, &key) else { return false };
         let ports = client_first::<SERVES>(tcp.ports());
         let word = trail.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
-        lane.hash = self.table_key.hash3([0, u64::from(u32::from_be(client)), word]) | 1;
+        let hash = self.table_key.hash3([0, u64::from(u32::from_be(client)), word]) | 1;
+        lane.hash = hash;
+        self.shard.prefetch(hash);
         lane.trail = place;
         if SERVES {
             lane.data = tcp.data_len != 0;
             lane.next = tcp.next_sequence();
         }
-        Read::Flow
+        true
     }
 
     /// Whatever else is plain.
     #[inline(never)]
     fn read_other(&self, head: &Head<'_>, lane: &mut Lane) -> Read {
         let data: &[u8] = head.data;
+        lane.hash = NO_FLOW;
         let Some(plain) = Plain::read(data, head.len, head.checksum_good) else { return Read::Peculiar };
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
             return Read::Peculiar;
@@ -90,11 +97,11 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let network = if plain.v6 { sides.vip[0] } else { 0 };
         let Some(trail) = self.trails.find(place, &key, network) else { return Read::Untrodden };
         let [a, b] = sides.client;
-        *lane = Lane { hash: 0, next: 0, trail: place, data: false };
+        *lane = Lane { hash: NO_FLOW, trail: place, ..Lane::default() };
         if plain.later {
             // A server's is bridged.
             let what = u64::from(plain.id) << 32 | trail.flow & 0xffff_0000 | u64::from(plain.protocol);
-            lane.hash = self.table_key.hash3([a, b, what]).max(1);
+            lane.datagram = self.table_key.hash3([a, b, what]).max(1);
             return if SERVES { Read::Peculiar } else { Read::Fragment };
         }
         let ports = client_first::<SERVES>(plain.ports);
@@ -116,6 +123,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             _ => {}
         }
         lane.hash = self.table_key.hash3([a, b, word]) | 1;
+        self.shard.prefetch(lane.hash);
         Read::Flow
     }
 }
@@ -128,9 +136,9 @@ fn client_first<const SERVES: bool>(ports: u32) -> u32 {
 
 /// The second pass: where a frame goes whose flow has this entry.
 struct Settler<'a> {
-    tables: &'a Tables,
-    trails: &'a Trails,
-    counters: &'a Counters,
+    doors: &'a [u64; TARGETS_MAX],
+    trails: &'a [Trail; TRAILS],
+    counters: Counting<'a>,
     tick: u16,
 }
 
@@ -138,43 +146,32 @@ impl Settler<'_> {
     /// Sends the frame where its entry leads, if nothing else is to be done.
     #[inline(always)]
     fn settle<const SERVES: bool>(&self, lane: &Lane, entry: Entry, head: &mut Head<'_>) -> Option<Verdict> {
-        let trail = self.trails.at(lane.trail);
         if !entry.rests_at(self.tick, SERVES) {
             return None;
         }
         if !SERVES {
-            return self.send(trail, entry.target(), head);
+            return self.send(lane, entry.target(), head);
         }
+        let trail = &self.trails[usize::from(lane.trail)];
         if entry.target() != trail.sender {
             return None;
         }
-        let len = u64::from(head.len);
-        let sender = self.counters.target(trail.sender);
-        sender.out_frames.add(1);
-        sender.out_bytes.add(len);
-        let router = self.counters.router(trail.router);
-        router.out_frames.add(1);
-        router.out_bytes.add(len);
+        self.counters.outbound(trail.sender, trail.router, head.len);
         Some(Verdict::Forward(trail.exit))
     }
 
     /// To a server: six bytes.
     #[inline(always)]
-    fn send(&self, trail: &Trail, target: TargetId, head: &mut Head<'_>) -> Option<Verdict> {
-        let door = self.tables.doors.of(target);
+    fn send(&self, lane: &Lane, target: TargetId, head: &mut Head<'_>) -> Option<Verdict> {
+        let trail = &self.trails[usize::from(lane.trail)];
+        let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
         if trail.exits >> (port & 63) & 1 == 0 {
             return None;
         }
         let [mac @ .., _, _] = door.to_le_bytes();
         *head.data.first_chunk_mut::<6>()? = mac;
-        let len = u64::from(head.len);
-        let server = self.counters.target(target);
-        server.in_frames.add(1);
-        server.in_bytes.add(len);
-        let router = self.counters.router(trail.router);
-        router.in_frames.add(1);
-        router.in_bytes.add(len);
+        self.counters.inbound(target, trail.router, head.len);
         Some(Verdict::Forward(PortId(port)))
     }
 }
@@ -210,82 +207,93 @@ impl Engine {
         verdicts: &mut [Verdict; BURST],
     ) -> Left {
         let mut left = Left::default();
-        let mut to_do = if heads.is_empty() { 0 } else { u32::MAX >> (BURST - heads.len().min(BURST)) };
-        // One round, but for frames that other workers have handed over: one for each port there.
-        while to_do != 0 {
-            let Some(first) = heads.get(to_do.trailing_zeros() as usize) else { break };
-            let origin = first.origin();
-            to_do = if self.tables.server_ports.contains(first.port) {
-                self.settle_from::<true>(origin, to_do, now, heads, verdicts, &mut left)
+        let Some(first) = heads.first() else { return left };
+        let (origin, serves) = (first.origin(), self.tables.server_ports.contains(first.port));
+        if !first.handed {
+            debug_assert!(heads.iter().all(|head| head.origin() == origin), "a burst has one port");
+            if serves {
+                self.settle_from::<true, false>(origin, now, heads, verdicts, &mut left);
             } else {
-                self.settle_from::<false>(origin, to_do, now, heads, verdicts, &mut left)
+                self.settle_from::<false, false>(origin, now, heads, verdicts, &mut left);
+            }
+            return left;
+        }
+        // Handed over by others: a round for each port that they came in by.
+        let mut to_do = u32::MAX >> (BURST - heads.len().min(BURST));
+        while let Some(first) = heads.get(to_do.trailing_zeros() as usize) {
+            let origin = first.origin();
+            let mut round = Left::default();
+            let others = if self.tables.server_ports.contains(first.port) {
+                self.settle_from::<true, true>(origin, now, heads, verdicts, &mut round)
+            } else {
+                self.settle_from::<false, true>(origin, now, heads, verdicts, &mut round)
             };
+            left.frames |= round.frames & to_do & !others;
+            left.untrodden |= round.untrodden & to_do;
+            to_do &= others;
         }
         left
     }
 
-    /// The same for the frames of one origin; those of `to_do` that have another one.
+    /// The same for the frames of one origin. `MIXED`: there are others; which they are, a bit for each.
     #[inline(never)]
-    fn settle_from<const SERVES: bool>(
+    fn settle_from<const SERVES: bool, const MIXED: bool>(
         &mut self,
         origin: u16,
-        to_do: u32,
         now: Instant,
         heads: &mut [Head<'_>],
         verdicts: &mut [Verdict; BURST],
         left: &mut Left,
     ) -> u32 {
-        let tables = &*self.tables;
         let lanes = &mut *self.lanes;
         let shard = &self.shard;
         let trails = &self.trails;
-        let reader = Reader::<'_, SERVES> { trails, table_key: &self.table_key };
-        let (mut flows, mut fragments, mut others, mut untrodden) = (0_u32, 0_u32, 0_u32, 0_u32);
-        let mut bit = 1;
-        for (head, lane) in heads.iter().zip(lanes.iter_mut()) {
-            if head.origin() == origin {
-                match reader.read(head, origin, lane) {
-                    Read::Flow => {
-                        shard.prefetch(lane.hash);
-                        flows |= bit;
-                    }
-                    Read::Fragment => fragments |= bit,
-                    Read::Untrodden => untrodden |= bit,
-                    Read::Peculiar => {}
-                }
-            } else {
-                others |= bit;
+        let reader = Reader::<'_, SERVES> { trails, table_key: &self.table_key, shard };
+        let (mut fragments, mut others) = (0_u32, 0_u32);
+        let (mut unsettled, mut untrodden) = (0_u32, 0_u32);
+        for (i, (head, lane)) in heads.iter().zip(lanes.iter_mut()).enumerate() {
+            if MIXED && head.origin() != origin {
+                others |= 1 << i;
+                lane.hash = NO_FLOW;
+                continue;
             }
-            bit <<= 1;
+            if reader.read(head, u64::from(origin), lane) {
+                continue;
+            }
+            match reader.read_other(head, lane) {
+                Read::Flow => {}
+                Read::Fragment => fragments |= 1 << i,
+                Read::Untrodden => untrodden |= 1 << i,
+                Read::Peculiar => {}
+            }
         }
         let counters = &self.counters[self.worker.index()];
-        let settler = Settler { tables, trails, counters, tick: shard.tick() };
-        let (mut settled, mut late, mut data) = (0_u32, 0_u32, 0_u32);
+        let settler = Settler {
+            doors: self.tables.doors.all(),
+            trails: trails.all(),
+            counters: counters.counting(),
+            tick: shard.tick(),
+        };
+        let (mut late, mut data) = (0_u32, 0_u32);
         let mut slots = [Slot::default(); BURST];
-        let mut bit = 1;
-        for (((head, lane), verdict), at) in
-            heads.iter_mut().zip(lanes.iter()).zip(verdicts.iter_mut()).zip(slots.iter_mut())
+        for (i, (((head, lane), verdict), at)) in
+            heads.iter_mut().zip(lanes.iter()).zip(verdicts.iter_mut()).zip(slots.iter_mut()).enumerate()
         {
-            if flows & bit != 0 {
-                match shard.look_first(lane.hash) {
-                    None => {
-                        shard.prefetch_second(lane.hash);
-                        late |= bit;
-                    }
-                    Some((slot, entry)) => {
-                        if let Some(found) = settler.settle::<SERVES>(lane, entry, head) {
-                            *verdict = found;
-                            settled |= bit;
-                            if SERVES && lane.data {
-                                shard.prefetch_cold(slot);
-                                *at = slot;
-                                data |= bit;
-                            }
-                        }
-                    }
-                }
+            let Some((slot, entry)) = shard.look_first(lane.hash) else {
+                shard.prefetch_second(lane.hash);
+                late |= 1 << i;
+                continue;
+            };
+            let Some(found) = settler.settle::<SERVES>(lane, entry, head) else {
+                unsettled |= 1 << i;
+                continue;
+            };
+            *verdict = found;
+            if SERVES && lane.data {
+                shard.prefetch_cold(slot);
+                *at = slot;
+                data |= 1 << i;
             }
-            bit <<= 1;
         }
         for i in bits(late) {
             let (Some(head), Some(lane), Some(verdict)) =
@@ -294,34 +302,33 @@ impl Engine {
                 continue;
             };
             let found = shard.look_second(lane.hash);
-            if let Some((slot, entry)) = found
-                && let Some(found) = settler.settle::<SERVES>(lane, entry, head)
-            {
-                *verdict = found;
-                settled |= 1 << i;
-                if SERVES && lane.data {
-                    shard.prefetch_cold(slot);
-                    slots[i & (BURST - 1)] = slot;
-                    data |= 1 << i;
+            match found.and_then(|(slot, entry)| Some((slot, settler.settle::<SERVES>(lane, entry, head)?))) {
+                Some((slot, found)) => {
+                    *verdict = found;
+                    if SERVES && lane.data {
+                        shard.prefetch_cold(slot);
+                        slots[i & (BURST - 1)] = slot;
+                        data |= 1 << i;
+                    }
                 }
+                None => unsettled |= 1 << i,
             }
         }
         for i in bits(fragments) {
             let (Some(head), Some(lane)) = (heads.get_mut(i), lanes.get(i)) else { continue };
-            let mine = self.workers == 1 || head.handed || worker_of(lane.hash, self.workers) == self.worker;
-            if mine
-                && let Some(Known::Target(target)) = self.fragments.find(lane.hash, now)
-                && let Some(found) = settler.send(trails.at(lane.trail), target, head)
+            let owner = worker_of(lane.datagram, self.workers);
+            if (head.handed || owner == self.worker)
+                && let Some(Known::Target(target)) = self.fragments.find(lane.datagram, now)
+                && let Some(found) = settler.send(lane, target, head)
             {
                 verdicts[i & (BURST - 1)] = found;
-                settled |= 1 << i;
+                unsettled &= !(1 << i);
             }
         }
         for i in bits(data) {
             self.shard.note_sequence(slots[i & (BURST - 1)], self.lanes[i & (BURST - 1)].next);
         }
-        left.frames |= to_do & !others & !settled;
-        left.untrodden |= to_do & untrodden;
-        to_do & others
+        *left = Left { frames: unsettled, untrodden };
+        others
     }
 }

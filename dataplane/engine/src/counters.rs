@@ -159,7 +159,43 @@ impl Default for Counters {
     }
 }
 
+/// The counters of a packet that is only sent on, each at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Counting<'a> {
+    targets: &'a [TargetCounters; TARGETS_MAX],
+    routers: &'a [RouterCounters; 2 * ROUTERS_MAX],
+}
+
+impl Counting<'_> {
+    /// A frame of `len` bytes that came by this router to this server.
+    #[inline(always)]
+    pub(crate) fn inbound(&self, target: TargetId, router: RouterId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
+        server.in_frames.add(1);
+        server.in_bytes.add(u64::from(len));
+        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
+        router.in_frames.add(1);
+        router.in_bytes.add(u64::from(len));
+    }
+
+    /// A frame of `len` bytes of this server that leaves for this router.
+    #[inline(always)]
+    pub(crate) fn outbound(&self, target: TargetId, router: RouterId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
+        server.out_frames.add(1);
+        server.out_bytes.add(u64::from(len));
+        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
+        router.out_frames.add(1);
+        router.out_bytes.add(u64::from(len));
+    }
+}
+
 impl Counters {
+    #[inline(always)]
+    pub(crate) fn counting(&self) -> Counting<'_> {
+        Counting { targets: &self.targets, routers: &self.routers }
+    }
+
     /// Counts dropped frames.
     #[inline]
     pub fn drop(&self, reason: DropReason, frames: u64) {

@@ -40,6 +40,8 @@ const ANSWERS_SENDER_PPS: u16 = 1_000;
 const REFUSALS_PPS: u32 = 1_000;
 /// ICMP errors that one source may send to VIPs: 1,000 a second (F17).
 const ICMP_SENDER_PPS: u16 = 1_000;
+/// What is due without a frame is looked for this often, and with new tables at once.
+const TICK_NS: u64 = 20_000;
 /// Round robin cursors; more services than that share.
 const CURSORS: usize = 4096;
 
@@ -70,6 +72,7 @@ pub struct Engine {
     metas: Option<Box<[Meta; BURST]>>,
     pub(crate) lanes: Box<[Lane; BURST]>,
     gauges_at: Instant,
+    ticked_at: Instant,
     /// The second in which each router went down, for flows that are older (FS-13).
     pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
 }
@@ -109,6 +112,7 @@ impl Engine {
             metas: Some(Box::new([Meta::default(); BURST])),
             lanes: Box::new([Lane::default(); BURST]),
             gauges_at: Instant(0),
+            ticked_at: Instant(0),
             routers_down: Box::new([0; ROUTERS_MAX]),
         })
     }
@@ -129,6 +133,7 @@ impl Engine {
             self.learner.forget();
         }
         self.trails.forget();
+        self.ticked_at = Instant(0);
         self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
@@ -307,24 +312,28 @@ impl Engine {
 
     /// What is due without a frame: ageing, resets for clients of dead servers, fragments that waited too
     /// long, announcements. Once per
-    /// turn of the worker's loop, empty turns included; at least every 10 ms.
+    /// turn of the worker's loop, empty turns included; at least every 10 ms. Most calls find nothing due.
     pub fn tick(&mut self, now: Instant) {
+        if now.since(self.ticked_at) < TICK_NS && now >= self.ticked_at {
+            return;
+        }
+        self.ticked_at = now;
         self.shard.set_now(now);
-        let tables = Arc::clone(&self.tables);
-        self.shard.age(now, &tables.timeouts);
+        self.shard.age(now, &self.tables.timeouts);
         self.reset_waiting(now);
         self.fragments.age(now);
         self.release_late(now);
         if self.worker == WorkerId(0) {
-            self.announcer.tick(&tables, &mut self.outbox, now);
+            self.announcer.tick(&self.tables, &mut self.outbox, now);
         }
         if now.since(self.gauges_at) >= 10_000_000 {
             self.gauges_at = now;
-            self.put_gauges(&tables);
+            self.put_gauges();
         }
     }
 
-    fn put_gauges(&self, tables: &Tables) {
+    fn put_gauges(&self) {
+        let tables = &self.tables;
         let counters = self.counters();
         counters.flows.put(self.shard.used() as u64);
         counters.flows_max.put(self.shard.capacity() as u64);

@@ -131,10 +131,10 @@ impl VlanTable {
 pub(crate) struct Doors(Box<[u64; TARGETS_MAX]>);
 
 impl Doors {
-    /// The door of a server.
+    /// By server.
     #[inline(always)]
-    pub(crate) fn of(&self, target: TargetId) -> u64 {
-        self.0[target.index() & (TARGETS_MAX - 1)]
+    pub(crate) fn all(&self) -> &[u64; TARGETS_MAX] {
+        &self.0
     }
 }
 

@@ -18,7 +18,7 @@ use dataplane_port::{Head, PortId, PortSet};
 use dataplane_wire::{MacAddr, Plain};
 
 /// Trails at a time. A power of two, and what an index of one byte reaches.
-const TRAILS: usize = 256;
+pub(crate) const TRAILS: usize = 256;
 
 /// What is the same for all frames of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -94,13 +94,13 @@ impl Trails {
     pub(crate) fn find_v4(&self, place: u8, key: &Key) -> Option<&Trail> {
         let trail = &self.places[usize::from(place)];
         let [a, b, c] = trail.key;
-        ((a ^ key[0]) | (b ^ key[1]) | (c ^ key[2]) == 0).then_some(trail)
+        (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
     }
 
-    /// What [`Self::find`] has given.
+    /// All places.
     #[inline(always)]
-    pub(crate) fn at(&self, place: u8) -> &Trail {
-        &self.places[usize::from(place)]
+    pub(crate) fn all(&self) -> &[Trail; TRAILS] {
+        &self.places
     }
 }
 

@@ -49,49 +49,44 @@ impl Table {
 
     /// Any number of lines will do: a hash's share of 2^32 is its share of them.
     #[inline(always)]
-    fn place(&self, share: u32) -> usize {
-        (u64::from(share) * self.lines.len() as u64 >> 32) as usize
-    }
-
-    #[inline(always)]
     fn first(&self, hash: u64) -> usize {
-        self.place(hash as u32)
+        self.lines.index_of_share(first(hash))
     }
 
-    /// Not by the highest 16 bits, which choose the worker: one worker's hashes have few of them.
     #[inline(always)]
     fn second(&self, hash: u64) -> usize {
-        self.place((hash >> 16) as u32)
+        self.lines.index_of_share(second(hash))
     }
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch(&self.lines[self.first(hash)]);
+        self.lines.prefetch_share(first(hash));
     }
 
     #[inline(always)]
     pub(crate) fn prefetch_second(&self, hash: u64) {
-        prefetch(&self.lines[self.second(hash)]);
+        self.lines.prefetch_share(second(hash));
     }
 
     /// Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    fn find_in(&self, line: usize, hash: u64) -> Option<(usize, Entry)> {
-        let words = &self.lines[line];
+    fn find_at(&self, share: u32, hash: u64) -> Option<(usize, Entry)> {
+        let words = self.lines.at_share(share);
         let way = select_unpredictable(words[1] == hash, 1, 0);
         let way = select_unpredictable(words[2] == hash, 2, way);
         let way: usize = select_unpredictable(words[3] == hash, 3, way);
-        (words[way] == hash).then(|| (line * WAYS + way, Entry(words[WAYS + way])))
+        (words[way] == hash)
+            .then(|| (self.lines.index_of_share(share) * WAYS + way, Entry(words[WAYS + way])))
     }
 
     #[inline(always)]
     pub(crate) fn find_first(&self, hash: u64) -> Option<(usize, Entry)> {
-        self.find_in(self.first(hash), hash)
+        self.find_at(first(hash), hash)
     }
 
     #[inline(always)]
     pub(crate) fn find_second(&self, hash: u64) -> Option<(usize, Entry)> {
-        self.find_in(self.second(hash), hash)
+        self.find_at(second(hash), hash)
     }
 
     #[inline(always)]
@@ -211,4 +206,17 @@ impl Table {
         let words = self.lines[line];
         (0..WAYS).filter(move |&way| words[way] != 0).map(move |way| line * WAYS + way)
     }
+}
+
+/// Where the first candidate line is, as a share of 2^32 of all.
+#[inline(always)]
+fn first(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The same of the second one. Not by the highest 16 bits, which choose the worker: one worker's hashes have
+/// few of them.
+#[inline(always)]
+fn second(hash: u64) -> u32 {
+    (hash >> 16) as u32
 }

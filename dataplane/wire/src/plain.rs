@@ -22,21 +22,23 @@ impl<'a> PlainTcp<'a> {
     #[inline(always)]
     pub fn read(data: &'a [u8], len: u32, checksum_good: bool) -> Option<Self> {
         let frame: &[u8; 54] = data.first_chunk()?;
-        let word = |at: usize| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+        let word = |at: usize| word(frame, at);
         // EtherType, version and header length; then "more fragments", the fragment's offset and the protocol.
         const TCP: u32 = (protocol::TCP as u32) << 24;
         if word(12) & 0x00ff_ffff != 0x0045_0008 || word(20) & 0xff00_ff3f != TCP {
             return None;
         }
-        let total = u32::from(u16::from_be_bytes([frame[16], frame[17]]));
+        let total = u32::from((word(16) as u16).swap_bytes());
         let offset = u32::from(frame[46] >> 4) * 4;
         if 14 + total > len || offset < 20 || total < 20 + offset || frame[47] & CONTROLS != 0 {
             return None;
         }
         if !checksum_good {
             // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
-            let sum = [14, 18, 22, 26, 30].iter().map(|at| u64::from(word(*at))).sum::<u64>();
-            if sum % 0xffff != 0 {
+            // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
+            let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
+            let (sum, again) = sum.carrying_add(u64::from(word(30)), carry);
+            if sum.wrapping_add(u64::from(again)) % 0xffff != 0 {
                 return None;
             }
         }
@@ -46,15 +48,13 @@ impl<'a> PlainTcp<'a> {
     /// Four bytes as they lie in the frame.
     #[inline(always)]
     fn word(&self, at: usize) -> u32 {
-        let frame = self.frame;
-        u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
+        word(self.frame, at)
     }
 
     /// Both stations' addresses, the destination first, as they lie in the frame.
     #[inline(always)]
     pub fn stations(&self) -> (u64, u32) {
-        let [a, b, c, d, e, f, g, h, ..] = *self.frame;
-        (u64::from_le_bytes([a, b, c, d, e, f, g, h]), self.word(8))
+        (long(self.frame, 0), self.word(8))
     }
 
     /// The source address, as it lies in the frame (`u32::from_be` makes a number of it).
@@ -226,6 +226,18 @@ impl Plain {
         }
         Some(self)
     }
+}
+
+/// Four bytes as they lie in the frame. Taken as a whole: of single bytes the compiler makes single loads.
+#[inline(always)]
+fn word(frame: &[u8; 54], at: usize) -> u32 {
+    frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Eight bytes as they lie in the frame.
+#[inline(always)]
+fn long(frame: &[u8; 54], at: usize) -> u64 {
+    frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl<P: Ports> Worker<P> {
     fn take_tables(&mut self, now: Instant) {
         // One acquire load when there is nothing new. The old tables go back: whoever made them
         // frees them, and having them back is the publisher's ACK.
-        while self.seat.tables_back.slots() > 0 {
+        while !self.seat.tables_in.is_empty() && self.seat.tables_back.slots() > 0 {
             let Ok(tables) = self.seat.tables_in.pop() else { return };
             let old = self.seat.engine.swap(tables, now);
             // The slot was there, and this is its only producer.
@@ -242,19 +242,22 @@ impl<P: Ports> Worker<P> {
     fn count_refused(&mut self) {
         let counters = self.seat.engine.counters();
         let refused = &mut self.refused;
-        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
-        // A frame that was refused counts as dropped and as nothing else.
         let Given { sent, handed } = core::mem::take(&mut self.given);
+        if refused.is_nothing() {
+            counters.sent.add(sent);
+            counters.handed.add(handed);
+            return;
+        }
+        // A frame that was refused counts as dropped and as nothing else.
+        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
         let unsent = transmit + u64::from(refused.no_buffer) + u64::from(refused.no_port);
         counters.sent.add(sent.saturating_sub(unsent));
         counters.handed.add(handed.saturating_sub(refused.hand.into()));
-        if transmit > 0 || refused.hand > 0 || refused.no_buffer > 0 || refused.no_port > 0 {
-            counters.drop(DropReason::TransmitFull, transmit);
-            counters.drop(DropReason::HandFull, u64::from(refused.hand));
-            counters.drop(DropReason::NoBuffer, u64::from(refused.no_buffer));
-            counters.drop(DropReason::PortDown, u64::from(refused.no_port));
-            *refused = Refused::default();
-        }
+        counters.drop(DropReason::TransmitFull, transmit);
+        counters.drop(DropReason::HandFull, u64::from(refused.hand));
+        counters.drop(DropReason::NoBuffer, u64::from(refused.no_buffer));
+        counters.drop(DropReason::PortDown, u64::from(refused.no_port));
+        *refused = Refused::default();
     }
 
     fn answer_questions(&mut self) {

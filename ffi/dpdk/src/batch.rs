@@ -18,7 +18,7 @@ impl<const N: usize> Batch<N> {
     pub(crate) const EMPTY: Self = Self { frames: [core::ptr::null_mut(); N], len: 0, bytes: 0 };
 
     pub(crate) fn is_full(&self) -> bool {
-        self.len == N
+        self.len >= N
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -32,9 +32,14 @@ impl<const N: usize> Batch<N> {
     /// When the batch is full.
     #[inline(always)]
     pub(crate) fn push(&mut self, frame: Mbuf) {
-        self.bytes += u64::from(frame.len());
-        self.frames[self.len] = frame.into_raw();
-        self.len += 1;
+        self.place().expect("there is room").put(frame);
+    }
+
+    /// Room for one more frame, if there is any.
+    #[inline(always)]
+    pub(crate) fn place(&mut self) -> Option<Place<'_>> {
+        let Self { frames, len, bytes } = self;
+        frames.get_mut(*len).map(|frame| Place { frame, len, bytes })
     }
 
     /// Takes what a queue of a device has, as far as there is room; the number taken.
@@ -91,6 +96,23 @@ impl<const N: usize> Batch<N> {
             self.len = 0;
             self.bytes = 0;
         }
+    }
+}
+
+/// Room for one frame in a batch.
+pub(crate) struct Place<'a> {
+    frame: &'a mut *mut sys::rte_mbuf,
+    len: &'a mut usize,
+    bytes: &'a mut u64,
+}
+
+impl Place<'_> {
+    /// Adds the frame.
+    #[inline(always)]
+    pub(crate) fn put(self, frame: Mbuf) {
+        *self.bytes += u64::from(frame.len());
+        *self.frame = frame.into_raw();
+        *self.len += 1;
     }
 }
 

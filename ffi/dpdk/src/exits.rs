@@ -33,6 +33,10 @@ pub(crate) struct Slot {
     /// Who sends for this worker where it has none.
     owner: usize,
     frame_max: u32,
+    /// The same where this worker has a queue, else 0.
+    own_max: u32,
+    /// Its bit in a set of ports.
+    bit: u32,
     chains: bool,
     batch: Batch<BATCH>,
 }
@@ -56,8 +60,16 @@ impl Refusal {
 }
 
 impl Slot {
-    const EMPTY: Self =
-        Self { device: None, queue: None, owner: 0, frame_max: 0, chains: false, batch: Batch::EMPTY };
+    const EMPTY: Self = Self {
+        device: None,
+        queue: None,
+        owner: 0,
+        frame_max: 0,
+        own_max: 0,
+        bit: 0,
+        chains: false,
+        batch: Batch::EMPTY,
+    };
 
     /// The device and the queue that this worker polls.
     pub(crate) fn entrance(&self) -> Option<(u16, u16)> {
@@ -92,6 +104,8 @@ impl Exits {
             queue,
             owner,
             frame_max: device.frame_max(),
+            own_max: if queue.is_some() { device.frame_max() } else { 0 },
+            bit: PortSet::EMPTY.with(port).0,
             chains: device.sends_chains(),
             batch: Batch::EMPTY,
             device: Some(device),
@@ -110,15 +124,15 @@ impl Exits {
     /// counted in `refused`; this one is the caller's to count, and freed.
     #[inline(always)]
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
-        if let Some(slot) = self.slots.get_mut(to.index())
-            && slot.queue.is_some()
-            && frame.len() <= slot.frame_max
+        let slot = &mut self.slots[to.index() & (PORTS_MAX - 1)];
+        if to.index() < PORTS_MAX
+            && frame.len() <= slot.own_max
             && !frame.is_chained()
-            && !slot.batch.is_full()
+            && let Some(place) = slot.batch.place()
         {
             frame.forget_offloads();
-            slot.batch.push(frame);
-            self.waiting = self.waiting.with(to);
+            place.put(frame);
+            self.waiting = PortSet(self.waiting.0 | slot.bit);
             return Ok(());
         }
         self.put_anyhow(to, frame, refused)

@@ -193,9 +193,6 @@ impl Ports for DpdkPorts {
         let n = usize::from(unsafe { sys::fs_eth_rx_burst(device, queue, room, BURST as u16) });
         self.received = n;
         self.from = Some(from);
-        for frame in self.burst[..n].iter().flatten() {
-            frame.prefetch();
-        }
         n
     }
 
@@ -229,6 +226,7 @@ impl Ports for DpdkPorts {
                 *head = Head { port, ..Head::default() };
                 continue;
             };
+            frame.prefetch();
             bytes += u64::from(frame.len());
             *head = Head {
                 len: frame.len(),
@@ -252,13 +250,13 @@ impl Ports for DpdkPorts {
 
     fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
         let received = self.received.min(BURST);
-        for index in 0..received {
+        for (index, verdict) in verdicts.iter().enumerate().take(received) {
             let Some(frame) = self.burst[index].take() else { continue };
-            if let Verdict::Forward(port) = verdicts[index] {
+            if let Verdict::Forward(port) = *verdict {
                 let sent = self.exits.put(port, frame, refused);
                 sent.unwrap_or_else(|refusal| refusal.count(port, refused));
             } else {
-                self.dispatch_other(verdicts[index], frame, refused);
+                self.dispatch_other(*verdict, frame, refused);
             }
         }
         self.received = 0;
@@ -294,7 +292,9 @@ impl Ports for DpdkPorts {
         self.obey();
         self.relay(refused);
         self.exits.push_out_all(refused);
-        add(refused, &mut self.pending);
+        if !self.pending.is_nothing() {
+            add(refused, &mut self.pending);
+        }
     }
 }
 
