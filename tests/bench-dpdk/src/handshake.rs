@@ -87,7 +87,8 @@ impl Script for Handshakes {
             }
             return;
         }
-        let good = self.servers.iter().zip(reached).filter(|(s, reached)| s.is_some() && *s == reached).count();
+        let good =
+            self.servers.iter().zip(reached).filter(|(s, reached)| s.is_some() && *s == reached).count();
         self.made.good.fetch_add(good as u64, Ordering::Relaxed);
         self.made.bad.fetch_add((BURST - good) as u64, Ordering::Relaxed);
         self.next += BURST as u32;

@@ -15,11 +15,14 @@ mod callgrind;
 mod case;
 mod count;
 mod eal;
+mod flood;
 mod generator;
 mod handshake;
 mod hugepages;
+mod kernel;
 mod meter;
 mod native;
+mod party;
 mod peers;
 mod plan;
 mod rig;
@@ -44,6 +47,7 @@ enum Command {
     Rows(rows::RowsArguments),
     Run(timed::RunArguments),
     Count(count::CountArguments),
+    Party(party::PartyArguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Rows(arguments) => rows::run(&arguments),
         Command::Run(arguments) => timed::run(&arguments),
         Command::Count(arguments) => count::run(&arguments),
+        Command::Party(arguments) => party::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,9 +14,9 @@ use dataplane_port::{BURST, DropReason, Ports, Refused};
 use dataplane_wire::MacAddr;
 use dataplane_worker::{PortState, Publisher, Worker};
 use ffi_dpdk::{DeviceName, Eal, EthPort, Mempool, PortControl, PortSettings, switchboard};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Barrier};
 
 /// Time that passes from one turn to the next, in nanoseconds: a burst of 32 in 1 us is 32 Mpps. It is an
 /// argument, so that a run under valgrind does the same as one at full speed. A flow's entry is
@@ -209,6 +209,46 @@ impl Rig {
         self.publisher.handle_deadline(self.now);
         while self.publisher.poll_message().is_some() {}
         Ok(reading)
+    }
+
+    /// Turns of all workers at the same time, each on its lcore until it has taken so many packets; measured.
+    pub(crate) fn run_all(&mut self, ground: &Ground, packets: u64) -> Result<Vec<Reading>> {
+        let start = Arc::new(Barrier::new(self.workers.len()));
+        let mut tasks = Vec::new();
+        for (worker, lcore) in self.workers.iter_mut().zip(&ground.lcores) {
+            let mut worker = worker.take().context("the worker is away")?;
+            let (mut now, start) = (self.now, Arc::clone(&start));
+            let (done, result) = mpsc::channel();
+            let task = ground.eal.launch(*lcore, move || {
+                let mut meter = Meter::new();
+                start.wait();
+                meter.start();
+                let mut frames = 0;
+                while frames < packets {
+                    frames += turn(&mut worker, &mut now, 1);
+                }
+                let reading = meter.stop(frames);
+                drop(done.send((worker, now, reading)));
+            });
+            tasks.push((task.context("cannot use an lcore")?, result));
+        }
+        let mut readings = Vec::new();
+        for (slot, (task, result)) in self.workers.iter_mut().zip(tasks) {
+            let done = result.recv();
+            ensure!(task.join(), "a measurement panicked");
+            let (worker, now, reading) = done.context("a measurement ended without a result")?;
+            *slot = Some(worker);
+            self.now = self.now.max(now);
+            readings.push(reading);
+        }
+        self.publisher.handle_deadline(self.now);
+        while self.publisher.poll_message().is_some() {}
+        Ok(readings)
+    }
+
+    /// Frames that workers handed to each other so far.
+    pub(crate) fn handed(&self) -> u64 {
+        self.workers.iter().flatten().map(|worker| worker.engine().counters().handed.read()).sum()
     }
 
     /// Packets through the first worker's ports and generator, with no engine in between; measured.

@@ -81,6 +81,14 @@ impl Testpmd {
         }
     }
 
+    /// The packets that a summary says were forwarded.
+    fn forwarded(&mut self) -> Result<u64> {
+        self.wait_for("Accumulated forward statistics")?;
+        let line = self.wait_for("RX-packets:")?;
+        let packets = line.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+        packets.with_context(|| format!("not a count: {line}"))
+    }
+
     /// Forwards for so long: its own count of TSC cycles a packet.
     pub(crate) fn round(&mut self, window: Duration) -> Result<f64> {
         self.say("start")?;
@@ -95,8 +103,8 @@ impl Testpmd {
     /// packets that it says to have forwarded.
     pub(crate) fn instructions() -> Result<f64> {
         let (first, second) = std::thread::scope(|scope| {
-            let first = scope.spawn(|| counted(2));
-            let second = scope.spawn(|| counted(6));
+            let first = scope.spawn(|| counted(100_000));
+            let second = scope.spawn(|| counted(700_000));
             (first.join(), second.join())
         });
         let gone = "a thread panicked";
@@ -114,19 +122,25 @@ fn by_lines(program: &str) -> Command {
     command
 }
 
-/// (instructions, packets) of one run.
-fn counted(seconds: u64) -> Result<(u64, u64)> {
+/// (instructions, packets) of one run of at least so many packets.
+fn counted(packets: u64) -> Result<(u64, u64)> {
     let mut command = by_lines("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM]);
     command.args(["-l", "0,1", "--no-huge", "-m", "256", "--no-shconf"]);
     let mut testpmd = Testpmd::with(command)?;
     testpmd.say("set fwd macswap")?;
     testpmd.say("start")?;
-    std::thread::sleep(Duration::from_secs(seconds));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        testpmd.say("show fwd stats all")?;
+        if testpmd.forwarded()? >= packets {
+            break;
+        }
+        anyhow::ensure!(Instant::now() < deadline, "testpmd is too slow under valgrind");
+    }
     testpmd.say("stop")?;
-    testpmd.wait_for("Accumulated forward statistics")?;
-    let line = testpmd.wait_for("RX-packets:")?;
-    let packets = line.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+    let forwarded = testpmd.forwarded()?;
     testpmd.wait_for("Done.")?;
     testpmd.say("quit")?;
     testpmd.console = None;
@@ -137,8 +151,7 @@ fn counted(seconds: u64) -> Result<(u64, u64)> {
     let said: Vec<String> = BufReader::new(stderr).lines().map_while(core::result::Result::ok).collect();
     child.wait()?;
     let line = said.iter().find(|l| l.contains("Collected")).context("callgrind counted nothing")?;
-    let instructions = callgrind::last_number(line)?;
-    Ok((instructions, packets.with_context(|| format!("not a count: {line}"))?))
+    Ok((callgrind::last_number(line)?, forwarded))
 }
 
 /// The figure in `CPU cycles/packet=97.38 (total cycles=978384584 / ...`.

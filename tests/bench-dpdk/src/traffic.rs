@@ -65,6 +65,16 @@ impl Template {
         Self { kind, from, bytes }
     }
 
+    /// The same from clients of 198.19.0.0/16, which are nobody else's. For IPv4 without a tag.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        let client = if self.from == From::Client { 26 } else { 30 };
+        self.bytes[client + 1] = 19;
+        self.bytes[24..26].fill(0);
+        let sum = checksum(&self.bytes[14..34]);
+        self.bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        self
+    }
+
     /// The first 64 bytes.
     pub(crate) fn short(&self) -> [u8; FRAME] {
         *self.bytes.first_chunk().expect("80 bytes have 64")
@@ -312,6 +322,9 @@ mod tests {
                 let mut frames = [[0_u8; FRAME_MAX]; 500];
                 let mut order = Order::random(7);
                 template.stamp(&mut order, frames.iter_mut().map(|f| &mut f[..]));
+                if l3 == 14 {
+                    template.elsewhere().stamp(&mut order, frames.iter_mut().take(100).map(|f| &mut f[..]));
+                }
                 for frame in frames {
                     assert_eq!(checksum(&frame[l3..l3 + 20]), 0, "{kind:?} {from:?}");
                 }

@@ -1,6 +1,6 @@
 //! P5, P6: the flow table alone, against DPDK's and against itself one by one.
 
-use super::{Session, flows_text};
+use super::{Session, fewer, flows_text};
 use crate::meter::{self, Meter, Reading};
 use crate::native::RteHash;
 use crate::plan;
@@ -48,10 +48,11 @@ pub(crate) fn rows(session: &mut Session) {
                     "the same flows, keys made in the loop by both (ours 24 bytes, its 16); {}",
                     rounds.fill
                 );
-                // Faster than one by one: the other way round.
-                let mut p6 = p6.compared(&rounds.single, &rounds.batch, "our batch look-up", &BATCH);
-                (p6.ours, p6.peer) = (p6.peer, p6.ours);
-                p6.peer_name = Some("our look-up one by one".into());
+                for (size, each) in &rounds.by_batch {
+                    session.plot("burst", &format!("look-up alone, {text} flows"), f64::from(*size), *each);
+                }
+                let p6 = fewer(p6, &rounds.batch, &rounds.single, "our look-up one by one", &BATCH)
+                    .note("the ratio is how much faster");
                 (p5.compared(&rounds.batch, &rounds.peer, peer, &AGAINST_DPDK).note(note), p6)
             }
         };
@@ -67,6 +68,8 @@ struct Rounds {
     batch: Vec<f64>,
     single: Vec<f64>,
     peer: Vec<f64>,
+    /// (keys in a batch, cycles a key)
+    by_batch: Vec<(u32, f64)>,
     fill: String,
 }
 
@@ -97,12 +100,12 @@ fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
         fill: format!("both with {flows} entries in {places} places (ours in transparent huge pages)"),
         ..Rounds::default()
     };
-    let trial = reading(100_000, |packets| batch(&shard, &hash_key, flows, packets))?;
+    let trial = reading(100_000, |packets| batch::<BURST>(&shard, &hash_key, flows, packets))?;
     let packets = ((trial.rate() * session.window.as_secs_f64()) as u64).next_multiple_of(32);
     for round in 0..=session.rounds {
         let (ours, back) = ground.on_lcore(0, move || {
             let readings = [
-                reading(packets, |packets| batch(&shard, &hash_key, flows, packets)),
+                reading(packets, |packets| batch::<BURST>(&shard, &hash_key, flows, packets)),
                 reading(packets, |packets| table.look_up(packets, flows - 1, WORD2)),
                 reading(packets, |packets| single(&shard, &hash_key, flows, packets)),
             ];
@@ -117,6 +120,11 @@ fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
             rounds.single.push(single?.each());
         }
     }
+    let by = |size: u32, look_up: fn(&Shard, &HashKey, u32, u64) -> u64| -> Result<(u32, f64)> {
+        Ok((size, reading(packets, |packets| look_up(&shard, &hash_key, flows, packets))?.each()))
+    };
+    rounds.by_batch =
+        vec![by(4, batch::<4>)?, by(8, batch::<8>)?, by(16, batch::<16>)?, by(32, batch::<32>)?];
     Ok(rounds)
 }
 
@@ -140,16 +148,16 @@ fn reading(packets: u64, look_up: impl FnOnce(u64) -> u64) -> Result<Reading> {
 
 /// As the engine does it: all hashes, all lines asked for, then all compared.
 #[inline(never)]
-fn batch(shard: &Shard, hash_key: &HashKey, flows: u32, packets: u64) -> u64 {
+fn batch<const N: usize>(shard: &Shard, hash_key: &HashKey, flows: u32, packets: u64) -> u64 {
     let mut order = Order::uniform(flows);
     let (mut found, mut sum) = (0, 0);
-    for _ in 0..packets / BURST as u64 {
-        let mut hashes = [0; BURST];
+    for _ in 0..packets / N as u64 {
+        let mut hashes = [0; N];
         for hash in &mut hashes {
             *hash = key(order.next()).hash(hash_key);
             shard.prefetch(*hash);
         }
-        let mut slots = [None; BURST];
+        let mut slots = [None; N];
         for (slot, hash) in slots.iter_mut().zip(&hashes) {
             *slot = shard.look_first(*hash).map(|(slot, _)| slot);
             if slot.is_none() {

@@ -1,11 +1,16 @@
 //! `rows`: each goal's figure, printed as a line of JSON as soon as it is there.
 
+mod flood;
 mod growth;
 mod hits;
 mod instructions;
+mod kernel;
 mod kinds;
 mod lookup;
 mod new_flows;
+mod workers;
+
+pub(crate) use workers::FLOWS as FLOWS_EACH;
 
 use crate::callgrind::Counts;
 use crate::case::Case;
@@ -17,7 +22,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use core::time::Duration;
 use std::path::PathBuf;
-use tests_bench::Row;
+use tests_bench::{Limits, Row};
 
 /// The rows of goals P1 to P18 that are measured on DPDK: one line of JSON each.
 #[derive(Args, Clone, Debug)]
@@ -72,11 +77,14 @@ const ROWS: &[(&str, &str)] = &[
     ("P6", "batch look-up against one by one"),
     ("P7", "instructions against Katran and xvs"),
     ("P8", "instructions against DPVS"),
+    ("P9", "cycles against nft in the kernel"),
     ("P10", "a new flow's packet against a hit"),
     ("P11", "new flows a second"),
     ("P15", "other kinds of packets against the IPv4/TCP hit"),
+    ("P16", "two workers against two processes"),
     ("P17", "allocations"),
     ("P18", "cycles per hit from 1M to 64M flows"),
+    ("E1", "connections beside floods"),
 ];
 
 /// Measures and prints.
@@ -112,6 +120,9 @@ pub(crate) fn run(arguments: &RowsArguments) -> Result<()> {
     hits::rows(&mut session);
     lookup::rows(&mut session);
     new_flows::rows(&mut session);
+    kernel::rows(&mut session);
+    flood::rows(&mut session);
+    workers::rows(&mut session);
     growth::rows(&mut session);
     hits::allocations(&mut session);
     session.testpmd = None;
@@ -184,6 +195,13 @@ impl Session {
         let testpmd = self.testpmd.get_or_insert_with(start);
         testpmd.as_mut().map_err(|why| anyhow::anyhow!("{why}"))?.round(window).context("testpmd")
     }
+}
+
+/// Of a row where the peer's figure by ours counts, and more is better.
+pub(crate) fn fewer(row: Row, ours: &[f64], peer: &[f64], peer_name: &str, limits: &Limits) -> Row {
+    let mut row = row.compared(peer, ours, peer_name, limits);
+    core::mem::swap(&mut row.ours, &mut row.peer);
+    row
 }
 
 /// What a count of flows is called.

@@ -89,7 +89,8 @@ fn rates(session: &mut Session) -> Result<Rates> {
     for _ in 0..session.rounds {
         // Handshakes that nobody answers go after five seconds.
         rig.idle(16, 1000);
-        let (script, counts) = Counted::new(Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(1 << 26)));
+        let (script, counts) =
+            Counted::new(Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(1 << 26)));
         rig.play(0, script);
         let reading = session.measure(&mut rig, u64::from(CONNECTIONS) / 4)?;
         ensure!(counts.others.load(Ordering::Relaxed) == 0, "SYNs were dropped: {}", rig.drops());
