@@ -46,11 +46,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     boot::check_cores(&boot, &cores)?;
     let folder = options.runtime_dir.canonicalize().context("cannot find the runtime directory")?;
     let arguments = eal_arguments::arguments(&boot, &memory, &folder, &cores);
+    // Before DPDK keeps this thread to some cores: the tables are laid on as many as there are.
+    let tables = tables(&boot, clock)?;
     let eal = Eal::init("flowswitch-dp", &arguments).with_context(|| cause(&boot, &memory))?;
-    serve(options, &boot, &memory, &eal, &signals, clock)?;
+    serve(options, &boot, &memory, &eal, tables, &signals, clock)?;
     // Everything that was made with it is gone.
     drop(eal.shutdown());
     Ok(())
+}
+
+/// The publisher, and the workers' flow tables.
+fn tables(boot: &Boot, clock: Clock) -> Result<(Publisher, Vec<WorkerSeat>)> {
+    let seed = ffi_linux::random::<32>();
+    let seed: [u64; 4] =
+        core::array::from_fn(|i| u64::from_le_bytes(core::array::from_fn(|byte| seed[i * 8 + byte])));
+    let boot_id = u64::from_le_bytes(ffi_linux::random());
+    Publisher::new(boot, boot_id, seed, clock.now())
+        .with_context(|| format!("memory is short for flows_max = {}", boot.flows_max))
 }
 
 fn serve(
@@ -58,20 +70,16 @@ fn serve(
     boot: &Boot,
     memory: &Memory,
     eal: &Eal,
+    tables: (Publisher, Vec<WorkerSeat>),
     signals: &StopSignals,
     clock: Clock,
 ) -> Result<()> {
-    let seed = ffi_linux::random::<32>();
-    let seed: [u64; 4] =
-        core::array::from_fn(|i| u64::from_le_bytes(core::array::from_fn(|byte| seed[i * 8 + byte])));
-    let boot_id = u64::from_le_bytes(ffi_linux::random());
     let pool = Mempool::shared(eal, "frames", memory.shared, memory.data_room);
     let pool = Arc::new(pool.with_context(|| format!("{} buffers", memory.shared))?);
     let (ports, control) = switchboard(eal, &pool, boot.workers);
     let hash_seed = u64::from_le_bytes(ffi_linux::random());
     let mut keeper = Keeper::start(eal, boot, memory, &pool, control, hash_seed)?;
-    let (mut publisher, seats) = Publisher::new(boot, boot_id, seed, clock.now())
-        .with_context(|| format!("memory is short for flows_max = {}", boot.flows_max))?;
+    let (mut publisher, seats) = tables;
     keeper.turn(&mut publisher, clock.now());
     let path = options.runtime_dir.join("dp.sock");
     let mut connections =
