@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod coverage;
 mod demo;
+mod gate;
 mod lint;
 mod setup;
 mod shell;
@@ -52,8 +53,8 @@ enum Command {
     },
     /// Show HTTP going through the switch, in less than two minutes after the build.
     Demo,
-    /// Measure what a packet costs. Prints figures, asserts nothing.
-    Bench,
+    Bench(bench::BenchArguments),
+    Gate(gate::GateArguments),
     /// Format, clippy and the habits of the house.
     Lint,
     /// The habits of the house: which crate may use which, leftovers, long files.
@@ -72,7 +73,8 @@ fn main() -> ExitCode {
         Command::Scenarios { arguments } => test::scenarios_only(&arguments),
         Command::Sim { arguments } => sim::run(&arguments),
         Command::Demo => demo::run(),
-        Command::Bench => bench::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Gate(arguments) => gate::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::Coverage => coverage::run(),

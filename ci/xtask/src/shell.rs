@@ -23,6 +23,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command whose output goes where ours is not looked for: on standard error.
+pub(crate) fn succeeds_loudly(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", text(command));
+    let status =
+        command.stdout(std::io::stderr()).status().with_context(|| format!("start {}", text(command)))?;
+    if !status.success() {
+        bail!("{}: {status}", text(command));
+    }
+    Ok(())
+}
+
 /// Runs a command and returns what it printed.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("start {}", text(command)))?;

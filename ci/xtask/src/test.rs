@@ -1,7 +1,7 @@
 //! Everything that can be tested on this machine, in one go, with a list of what was and what was not.
 
 use crate::workspace::cargo;
-use crate::{build, setup, shell, sim};
+use crate::{build, gate, setup, shell, sim};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -43,6 +43,10 @@ pub(crate) fn run(long: bool) -> Result<()> {
         counted_lines(&mut cargo(&format!("test --doc --quiet {}", build::selection().0)))
     }));
     parts.push(part("simulator", || simulator(long)));
+    parts.push(match gate::lacks() {
+        None => part("instruction counts", || gate::part().map(|(well, figure)| outcome(well, figure))),
+        Some(reason) => skipped("instruction counts", &reason),
+    });
     parts.push(part("scenarios", || scenarios(if long { &["--full"] } else { &[] })));
 
     println!("\n{:<28}{:<9}{:>7}  figure", "part", "result", "s");

@@ -44,7 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The only packages that may reach DPDK, through others included.
-const DPDK: [&str; 3] = ["dpdk-sys", "ffi-dpdk", "dataplane-process"];
+const DPDK: [&str; 4] = ["dpdk-sys", "ffi-dpdk", "dataplane-process", "tests-bench-dpdk"];
 
 /// Checks all of it.
 pub(crate) fn run() -> Result<()> {
@@ -147,7 +147,6 @@ mod tests {
             folder: folder.into(),
             default,
             dependencies: uses.iter().map(|(n, f)| Dependency { name: (*n).into(), foreign: *f }).collect(),
-            benches: Vec::new(),
         }
     }
 

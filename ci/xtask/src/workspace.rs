@@ -18,8 +18,6 @@ pub(crate) struct Package {
     pub(crate) default: bool,
     /// What it is built from: our packages and others, without what only its tests use.
     pub(crate) dependencies: Vec<Dependency>,
-    /// Benchmarks.
-    pub(crate) benches: Vec<String>,
 }
 
 /// One dependency.
@@ -64,10 +62,6 @@ fn package(value: &Value, defaults: &BTreeSet<&str>) -> Result<Package> {
             .filter_map(|d| {
                 Some(Dependency { name: d["name"].as_str()?.to_owned(), foreign: !d["source"].is_null() })
             })
-            .collect(),
-        benches: list(&value["targets"])
-            .filter(|t| list(&t["kind"]).any(|k| k == "bench"))
-            .filter_map(|t| t["name"].as_str().map(str::to_owned))
             .collect(),
     })
 }

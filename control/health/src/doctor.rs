@@ -34,7 +34,8 @@ pub enum FindingKind {
     NoReturn,
     /// The server's packets are answered past the switch: connections complete whose answers never passed.
     Bypassed,
-    /// Its reverse-path filter seems to drop probes: ARP is good, no routed probe is answered, its clients are.
+    /// Its reverse-path filter seems to drop probes: ARP is good, no routed probe is answered, its clients are; or
+    /// clients: probes are answered, and nobody from farther away is.
     ReversePathFilter,
     /// Large packets are not answered, small ones are.
     Mtu,

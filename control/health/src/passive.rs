@@ -138,6 +138,11 @@ impl Passive {
             .map(|(sign, first, _)| (sign, first))
     }
 
+    /// So many of its clients' SYNs in a row were not answered, the first of them then; nobody's is at present.
+    pub(crate) fn unanswered(&self) -> Option<(u64, Instant)> {
+        self.rows[1].map(|row| (row.count, row.first))
+    }
+
     /// Rows that are long enough, and from when on they count.
     fn ripe(&self) -> impl Iterator<Item = (Sign, Instant, Instant)> {
         let (connect_us, response_us) = self.last.map_or((0, 0), |s| (s.connect_us, s.response_us));

@@ -42,6 +42,8 @@ pub(crate) struct Watch<F> {
     ever_good: bool,
     asked: Option<Instant>,
     wait_ms: u32,
+    /// When it was last asked, or could not be.
+    tried: Option<Instant>,
     next: Instant,
     row_began: Instant,
     failure: Option<F>,
@@ -51,6 +53,9 @@ pub(crate) struct Watch<F> {
 
 /// How much later than its time-out an outcome may come before it is given up.
 const GRACE_MS: u64 = 200;
+
+/// However often it is hurried, it is not asked more often than that.
+const HURRY_MS: u64 = 20;
 
 impl<F> Watch<F> {
     /// A check first asked at `first`.
@@ -63,6 +68,7 @@ impl<F> Watch<F> {
             ever_good: false,
             asked: None,
             wait_ms: timing.timeout_ms,
+            tried: None,
             next: first,
             row_began: first,
             failure: None,
@@ -132,6 +138,7 @@ impl<F> Watch<F> {
             self.wait_ms = half.max(10);
         }
         self.asked = Some(now);
+        self.tried = Some(now);
         Some(self.wait_ms)
     }
 
@@ -203,9 +210,13 @@ impl<F> Watch<F> {
         }
     }
 
-    /// Asked at once, unless it is being asked.
+    /// Asked at once, unless it is being asked, or has just been.
+    ///
+    /// Who has a suspicion hurries as long as he has it; and where nobody can be asked, each attempt would be
+    /// followed by the next within the same instant.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        self.next = self.next.min(now);
+        let soon = self.tried.map_or(now, |tried| now.max(tried.plus_millis(HURRY_MS)));
+        self.next = self.next.min(soon);
     }
 
     /// The settings have changed; what was counted stays.
@@ -216,6 +227,7 @@ impl<F> Watch<F> {
     /// It could not be asked: later.
     pub(crate) fn postpone(&mut self, now: Instant) {
         self.asked = None;
+        self.tried = Some(now);
         self.next = now.plus_millis(u64::from(self.timing.interval_ms.min(1000)));
     }
 
@@ -296,6 +308,29 @@ mod tests {
         assert!(watch.is_presumed());
         assert_eq!(watch.handle_outcome(Ok(1), Instant(2), 0), Some(Turn::Rose));
         assert!(!watch.is_presumed());
+    }
+
+    /// A suspicion without anybody to ask kept control busy for ever, within one instant.
+    #[test]
+    fn who_is_hurried_all_the_time_is_asked_now_and_then() {
+        let (mut watch, mut tries) = (Watch::<()>::new(TIMING, true, Instant::default()), 0);
+        for ms in 0..1000 {
+            let now = Instant::from_millis(ms);
+            while watch.deadline() <= now {
+                assert_eq!(watch.handle_deadline(now), Some(100));
+                tries += 1;
+                // One in two finds nobody, the other is refused at once.
+                if tries % 2 == 0 {
+                    watch.postpone(now);
+                } else {
+                    watch.handle_outcome(Err(()), now, 0);
+                }
+                watch.hurry(now);
+                assert!(watch.deadline() > now, "{ms}");
+            }
+            watch.hurry(now);
+        }
+        assert!((50..=100).contains(&tries), "{tries}");
     }
 
     #[test]

@@ -65,12 +65,13 @@ const HUGE_PAGE: usize = 2 << 20;
 const PART_MIN: usize = 64 << 20;
 
 impl<T: Plain> Slab<T> {
-    /// `len` items, all zero.
+    /// `len` items (at least one), all zero.
     ///
     /// # Errors
     ///
     /// [`NoMemory`] when the system refuses.
     pub fn new(len: usize) -> Result<Self, NoMemory> {
+        let len = len.max(1);
         let bytes = len.saturating_mul(size_of::<T>()).max(1);
         let no_memory = NoMemory { bytes };
         // Room to begin at a huge page's boundary.
@@ -100,6 +101,28 @@ impl<T: Plain> Slab<T> {
         }
         let slab = Self { items: items.cast(), len, map, map_len, owns: PhantomData };
         if populate(items.as_ptr().addr(), bytes) { Ok(slab) } else { Err(no_memory) }
+    }
+}
+
+impl<T: Plain> Slab<T> {
+    /// The index that is `share` of 2^32 of the slab: always within it.
+    #[inline(always)]
+    pub fn index_of_share(&self, share: u32) -> usize {
+        (u64::from(share).wrapping_mul(self.len as u64) >> 32) as usize
+    }
+
+    /// The item at [`Self::index_of_share`].
+    #[inline(always)]
+    pub fn at_share(&self, share: u32) -> &T {
+        // SAFETY: up to 2^32 items, share * len is less than 2^32 * len, so its high half is less than len,
+        // which is not 0; with more items, no high half reaches them. The items are the slab's, see `deref`.
+        unsafe { self.items.add(self.index_of_share(share)).as_ref() }
+    }
+
+    /// Asks for the cache line of [`Self::at_share`].
+    #[inline(always)]
+    pub fn prefetch_share(&self, share: u32) {
+        prefetch(self.at_share(share));
     }
 }
 
@@ -204,6 +227,17 @@ mod tests {
             slab[last] = 1;
             // Some belong to the test's own stack and heap.
             assert!(faults() - before < 5, "{} faults in {bytes} bytes", faults() - before);
+        }
+    }
+
+    #[test]
+    fn shares_reach_from_the_first_item_to_the_last() {
+        for len in [0, 1, 2, 3, 1000] {
+            let slab = Slab::<u64>::new(len).unwrap();
+            assert_eq!(slab.index_of_share(0), 0);
+            assert_eq!(slab.index_of_share(u32::MAX), slab.len() - 1);
+            let first = core::ptr::from_ref(slab.at_share(u32::MAX));
+            assert_eq!(first, core::ptr::from_ref(slab.last().unwrap()));
         }
     }
 

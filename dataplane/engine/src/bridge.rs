@@ -26,13 +26,14 @@ struct Sighting {
     routers: [RouterId; 2],
 }
 
-const NO_ROUTER: RouterId = RouterId(u16::MAX);
+pub(crate) const NO_ROUTER: RouterId = RouterId(u16::MAX);
 const NOTHING: Sighting = Sighting { key: u64::MAX, stamp: 0, routers: [NO_ROUTER; 2] };
 
 impl Learner {
-    /// Sets the time that sightings are stamped with. Once per burst.
-    pub(crate) fn set_now(&mut self, now: Instant) {
-        self.stamp = ((now.0 / (AGAIN_S * 1_000_000_000)) as u32 + 1) << 5;
+    /// Sets the time that sightings are stamped with; whether all are to be told anew. Once per burst.
+    pub(crate) fn set_now(&mut self, now: Instant) -> bool {
+        let stamp = ((now.0 / (AGAIN_S * 1_000_000_000)) as u32 + 1) << 5;
+        core::mem::replace(&mut self.stamp, stamp) != stamp
     }
 
     /// (place, key and stamp that stand there if nothing is new).
@@ -152,18 +153,6 @@ impl Engine {
             Some(Station::Vmac(_)) => self.forward_stray(head, meta),
             Some(station) => self.to_station(head.port, meta, station),
             None => self.flood(head.port, meta, apart, now),
-        }
-    }
-
-    /// The same of a server's packet, which nearly always goes to a router, and to one address.
-    #[inline(always)]
-    pub(crate) fn bridge_from_server(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
-        match self.tables.stations.find(meta.vlan, meta.to) {
-            Some(Station::Router(id, port)) if port != head.port => {
-                self.forward_from_server(head, meta, id, port)
-            }
-            Some(Station::Learned(port)) if port != head.port => self.exit(port, meta),
-            _ => self.bridge_on(head, meta, now),
         }
     }
 

@@ -95,9 +95,10 @@ pub struct RouterCounters {
 pub struct Counters {
     /// Drops, by [`DropReason`].
     drops: Box<[Counter]>,
-    targets: Box<[TargetCounters]>,
+    targets: Box<[TargetCounters; TARGETS_MAX]>,
     clusters: Box<[ClusterCounters]>,
-    routers: Box<[RouterCounters]>,
+    /// One more, and then up to a power of two: who comes from no router is counted there, and never shown.
+    routers: Box<[RouterCounters; 2 * ROUTERS_MAX]>,
     members: Box<[MemberCounters]>,
     /// Frames taken.
     pub frames: Counter,
@@ -127,13 +128,19 @@ pub struct Counters {
     pub epoch: Counter,
 }
 
+/// All of a kind, without a detour over the stack.
+fn boxed<T: Default + core::fmt::Debug, const N: usize>() -> Box<[T; N]> {
+    let all: Box<[T]> = core::iter::repeat_with(T::default).take(N).collect();
+    all.try_into().expect("as many as were made")
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self {
             drops: core::iter::repeat_with(Counter::default).take(DropReason::COUNT).collect(),
-            targets: core::iter::repeat_with(TargetCounters::default).take(TARGETS_MAX).collect(),
+            targets: boxed(),
             clusters: core::iter::repeat_with(ClusterCounters::default).take(CLUSTERS_MAX).collect(),
-            routers: core::iter::repeat_with(RouterCounters::default).take(ROUTERS_MAX).collect(),
+            routers: boxed(),
             members: core::iter::repeat_with(MemberCounters::default).take(MEMBERS_MAX).collect(),
             frames: Counter::default(),
             bursts: Counter::default(),
@@ -152,7 +159,43 @@ impl Default for Counters {
     }
 }
 
+/// The counters of a packet that is only sent on, each at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Counting<'a> {
+    targets: &'a [TargetCounters; TARGETS_MAX],
+    routers: &'a [RouterCounters; 2 * ROUTERS_MAX],
+}
+
+impl Counting<'_> {
+    /// A frame of `len` bytes that came by this router to this server.
+    #[inline(always)]
+    pub(crate) fn inbound(&self, target: TargetId, router: RouterId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
+        server.in_frames.add(1);
+        server.in_bytes.add(u64::from(len));
+        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
+        router.in_frames.add(1);
+        router.in_bytes.add(u64::from(len));
+    }
+
+    /// A frame of `len` bytes of this server that leaves for this router.
+    #[inline(always)]
+    pub(crate) fn outbound(&self, target: TargetId, router: RouterId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
+        server.out_frames.add(1);
+        server.out_bytes.add(u64::from(len));
+        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
+        router.out_frames.add(1);
+        router.out_bytes.add(u64::from(len));
+    }
+}
+
 impl Counters {
+    #[inline(always)]
+    pub(crate) fn counting(&self) -> Counting<'_> {
+        Counting { targets: &self.targets, routers: &self.routers }
+    }
+
     /// Counts dropped frames.
     #[inline]
     pub fn drop(&self, reason: DropReason, frames: u64) {
@@ -184,6 +227,6 @@ impl Counters {
     /// A router's counters.
     #[inline(always)]
     pub fn router(&self, id: RouterId) -> &RouterCounters {
-        &self.routers[usize::from(id.0) & (ROUTERS_MAX - 1)]
+        &self.routers[usize::from(id.0) & (2 * ROUTERS_MAX - 1)]
     }
 }

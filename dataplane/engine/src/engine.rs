@@ -2,16 +2,18 @@
 
 use crate::announce::Announcer;
 use crate::bridge::Learner;
+use crate::burst::{Lane, Left, bits};
 use crate::classify::{Meta, Way, classify, sides};
 use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
+use crate::trail::Trails;
 use crate::{Counters, Outbox, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::{FlowFilter, PortRole};
-use dataplane_port::{BURST, DropReason, Head, PORTS_MAX, PortId, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Frames, Head, PORTS_MAX, PortId, Verdict, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
 
@@ -38,6 +40,8 @@ const ANSWERS_SENDER_PPS: u16 = 1_000;
 const REFUSALS_PPS: u32 = 1_000;
 /// ICMP errors that one source may send to VIPs: 1,000 a second (F17).
 const ICMP_SENDER_PPS: u16 = 1_000;
+/// What is due without a frame is looked for this often, and with new tables at once.
+const TICK_NS: u64 = 20_000;
 /// Round robin cursors; more services than that share.
 const CURSORS: usize = 4096;
 
@@ -54,6 +58,7 @@ pub struct Engine {
     pub(crate) askers: Askers,
     pub(crate) announcer: Announcer,
     pub(crate) learner: Learner,
+    pub(crate) trails: Trails,
     pub(crate) cursors: Box<[u32]>,
     pub(crate) counters: Arc<[Counters]>,
     pub(crate) outbox: Outbox,
@@ -65,7 +70,9 @@ pub struct Engine {
     pub(crate) walk: Walk,
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
+    pub(crate) lanes: Box<[Lane; BURST]>,
     gauges_at: Instant,
+    ticked_at: Instant,
     /// The second in which each router went down, for flows that are older (FS-13).
     pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
 }
@@ -89,6 +96,7 @@ impl Engine {
             askers: Askers::default(),
             announcer: Announcer::default(),
             learner: Learner::default(),
+            trails: Trails::new(settings.table_seed),
             cursors: vec![0; CURSORS].into_boxed_slice(),
             counters,
             outbox: Outbox::default(),
@@ -102,7 +110,9 @@ impl Engine {
             },
             walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
+            lanes: Box::new([Lane::default(); BURST]),
             gauges_at: Instant(0),
+            ticked_at: Instant(0),
             routers_down: Box::new([0; ROUTERS_MAX]),
         })
     }
@@ -122,6 +132,8 @@ impl Engine {
         if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
             self.learner.forget();
         }
+        self.trails.forget();
+        self.ticked_at = Instant(0);
         self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
@@ -144,46 +156,72 @@ impl Engine {
         &self.counters[self.worker.index()]
     }
 
-    /// Decides about a burst. `heads` holds at most [`BURST`] frames; inbound frames that are steered
+    /// Decides about a burst: `frames` that were not looked at before. Inbound frames that are steered
     /// have their destination address overwritten, server frames are left alone but for the
-    /// exceptions of FS-11. Cost per frame is bounded whatever it holds.
-    pub fn process(&mut self, now: Instant, heads: &mut [Head<'_>], verdicts: &mut [Verdict; BURST]) {
-        let heads = if heads.len() > BURST { &mut heads[..BURST] } else { heads };
+    /// exceptions of FS-11. Cost per frame is bounded whatever it holds. Returns the frames, a bit for each,
+    /// whose verdict may be another than [`Verdict::Forward`].
+    #[inline]
+    pub fn process<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        frames: &mut F,
+        verdicts: &mut [Verdict; BURST],
+    ) -> u32 {
         self.shard.set_now(now);
         self.held.carried_out();
-        self.learner.set_now(now);
+        if self.learner.set_now(now) {
+            self.trails.forget();
+        }
+        let left = self.settle(now, frames, verdicts);
+        if left.frames != 0 {
+            self.decide_all(now, frames, verdicts, left);
+        }
+        left.frames
+    }
+
+    /// Decides about the frames of the burst that are left, and lays trails where there is none.
+    #[inline(never)]
+    fn decide_all<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        frames: &mut F,
+        verdicts: &mut [Verdict; BURST],
+        left: Left,
+    ) {
         let mut metas = self.metas.take().unwrap_or_else(|| Box::new([Meta::default(); BURST]));
-        for (head, meta) in heads.iter().zip(metas.iter_mut()) {
-            classify(head, &self.tables, &self.table_key, meta);
-            if matches!(meta.way, Way::Inbound | Way::Outbound) {
-                self.shard.prefetch(meta.hash);
-            }
+        for i in bits(left.frames) {
+            let Some(meta) = metas.get_mut(i) else { continue };
+            self.classify(&frames.head(i), meta);
         }
-        let mut slots = [None; BURST];
-        for (meta, slot) in metas.iter().zip(slots.iter_mut()).take(heads.len()) {
-            if matches!(meta.way, Way::Inbound | Way::Outbound) {
-                *slot = self.shard.find_first(meta.hash);
-            }
-        }
-        for (((head, meta), slot), verdict) in
-            heads.iter_mut().zip(metas.iter()).zip(slots).zip(verdicts.iter_mut())
-        {
-            let settled = match meta.way {
-                Way::Inbound => self.follow_settled(head, meta, slot),
-                Way::Outbound => self.observe_settled(head, meta, slot, now),
-                _ => None,
-            };
-            *verdict = match settled {
-                Some(verdict) => verdict,
-                None => self.decide(head, meta, slot, now),
-            };
-            if let Verdict::Drop(reason) = *verdict {
-                self.counters().drop(reason, 1);
-            }
+        for i in bits(left.frames) {
+            let (Some(meta), Some(verdict)) = (metas.get(i), verdicts.get_mut(i)) else { continue };
+            *verdict = self.decide_one(&mut frames.head(i), meta, left.untrodden >> i & 1 != 0, now);
         }
         self.metas = Some(metas);
     }
 
+    fn classify(&self, head: &Head<'_>, meta: &mut Meta) {
+        classify(head, &self.tables, &self.table_key, meta);
+        if matches!(meta.way, Way::Inbound | Way::Outbound) {
+            self.shard.prefetch_all(meta.hash);
+        }
+    }
+
+    fn decide_one(&mut self, head: &mut Head<'_>, meta: &Meta, untrodden: bool, now: Instant) -> Verdict {
+        let slot = match meta.way {
+            Way::Inbound | Way::Outbound => self.shard.find(meta.hash),
+            _ => None,
+        };
+        let verdict = self.decide(head, meta, slot, now);
+        if let Verdict::Drop(reason) = verdict {
+            self.counters().drop(reason, 1);
+        } else if untrodden {
+            self.lay_trail(head, meta);
+        }
+        verdict
+    }
+
+    /// The whole of a frame's way; every frame could go it.
     fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
         let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
         if !head.handed
@@ -200,12 +238,8 @@ impl Engine {
             return Verdict::Hand(owner);
         }
         match meta.way {
-            Way::Inbound => {
-                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
-                self.steer(head, meta, slot, now)
-            }
+            Way::Inbound => self.steer(head, meta, slot, now),
             Way::Outbound => {
-                let slot = slot.filter(|slot| self.shard.holds(*slot, meta.hash));
                 self.observe(head, meta, slot, now).unwrap_or_else(|| self.bridge(head, meta, now))
             }
             Way::Between => self.between(head, meta, now),
@@ -286,29 +320,33 @@ impl Engine {
     }
 
     pub(crate) fn worker_of(&self, hash: u64) -> WorkerId {
-        WorkerId((((hash >> 48) * u64::from(self.workers)) >> 16) as u8)
+        worker_of(hash, self.workers)
     }
 
     /// What is due without a frame: ageing, resets for clients of dead servers, fragments that waited too
     /// long, announcements. Once per
-    /// turn of the worker's loop, empty turns included; at least every 10 ms.
+    /// turn of the worker's loop, empty turns included; at least every 10 ms. Most calls find nothing due.
     pub fn tick(&mut self, now: Instant) {
+        if now.since(self.ticked_at) < TICK_NS && now >= self.ticked_at {
+            return;
+        }
+        self.ticked_at = now;
         self.shard.set_now(now);
-        let tables = Arc::clone(&self.tables);
-        self.shard.age(now, &tables.timeouts);
+        self.shard.age(now, &self.tables.timeouts);
         self.reset_waiting(now);
         self.fragments.age(now);
         self.release_late(now);
         if self.worker == WorkerId(0) {
-            self.announcer.tick(&tables, &mut self.outbox, now);
+            self.announcer.tick(&self.tables, &mut self.outbox, now);
         }
         if now.since(self.gauges_at) >= 10_000_000 {
             self.gauges_at = now;
-            self.put_gauges(&tables);
+            self.put_gauges();
         }
     }
 
-    fn put_gauges(&self, tables: &Tables) {
+    fn put_gauges(&self) {
+        let tables = &self.tables;
         let counters = self.counters();
         counters.flows.put(self.shard.used() as u64);
         counters.flows_max.put(self.shard.capacity() as u64);
@@ -337,4 +375,9 @@ impl Engine {
             }
         })
     }
+}
+
+/// The owner of a hash among `workers`.
+pub(crate) fn worker_of(hash: u64, workers: u8) -> WorkerId {
+    WorkerId((((hash >> 48) * u64::from(workers)) >> 16) as u8)
 }

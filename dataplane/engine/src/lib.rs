@@ -11,6 +11,7 @@
 
 mod announce;
 mod bridge;
+mod burst;
 mod classify;
 mod counters;
 mod dead;
@@ -30,6 +31,7 @@ mod signs;
 mod steer;
 mod tables;
 mod tcp;
+mod trail;
 
 pub use counters::{ClusterCounters, Counter, Counters, RouterCounters, SERVICES_COUNTED, TargetCounters};
 pub use engine::{Engine, Settings};

@@ -27,26 +27,6 @@ const EPHEMERAL: u16 = 32_768;
 pub(crate) const NO_PORT: u8 = u8::MAX;
 
 impl Engine {
-    /// The same as [`Engine::follow_settled`], on the way back.
-    #[inline(always)]
-    pub(crate) fn observe_settled(
-        &mut self,
-        head: &mut Head<'_>,
-        meta: &Meta,
-        slot: Option<Slot>,
-        now: Instant,
-    ) -> Option<Verdict> {
-        let quiet = meta.layers.protocol == protocol::TCP
-            && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-        let slot = slot?;
-        let target = self.shard.settled(slot, meta.hash)?;
-        (quiet && target == meta.sender && !meta.is_group()).then(|| {
-            self.note_data(head.data, meta, slot);
-            self.count_sender(head, meta);
-            self.bridge_from_server(head, meta, now)
-        })
-    }
-
     /// Whether it answers a probe of control: to the cluster's probe address, and the port, echo identifier
     /// or quoted port that is this server's (FS-30). Asked only of packets whose flow has no entry, and of ICMP.
     fn answers_probe(&self, data: &[u8], meta: &Meta) -> bool {
@@ -161,20 +141,8 @@ impl Engine {
         slot
     }
 
-    /// Remembers how far a settled flow's server has come, for the reset that its client is sent should it
-    /// die (FS-10). A segment without data changes nothing.
-    #[inline(always)]
-    fn note_data(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
-        let l4 = usize::from(meta.layers.l4);
-        let Some(head) = data.get(l4..l4 + 13) else { return };
-        let len = usize::from(meta.layers.end).wrapping_sub(l4 + usize::from(head[12] >> 4) * 4);
-        if len != 0 {
-            let sequence = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-            self.shard.note_sequence(slot, sequence.wrapping_add(len as u32));
-        }
-    }
-
-    /// The same for any segment; SYN and FIN count one.
+    /// Remembers how far a flow's server has come, for the reset that its client is sent should it die
+    /// (FS-10); SYN and FIN count one.
     fn note_sequence(&mut self, data: &[u8], meta: &Meta, slot: Slot) {
         if meta.layers.flags & tcp::RST != 0 {
             return;

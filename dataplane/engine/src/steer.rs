@@ -55,25 +55,6 @@ impl Engine {
         }
     }
 
-    /// The commonest frame by far: a quiet segment of an established flow that was seen in this second
-    /// already, from a station that is known. Nothing is to be written but its destination; an entry
-    /// in this shard is this worker's.
-    #[inline(always)]
-    pub(crate) fn follow_settled(
-        &mut self,
-        head: &mut Head<'_>,
-        meta: &Meta,
-        slot: Option<Slot>,
-    ) -> Option<Verdict> {
-        let quiet = meta.layers.protocol == protocol::TCP
-            && meta.layers.flags & (tcp::SYN | tcp::FIN | tcp::RST) == 0;
-        let target = self.shard.settled(slot?, meta.hash)?;
-        let alive = self.tables.target(target).is_some_and(|t| t.alive);
-        let routers = self.learner.known(head.port, meta).filter(|_| quiet && alive)?;
-        self.count_router(routers, head, meta);
-        Some(self.send_to(target, head, meta))
-    }
-
     /// Where the flow's entry leads, if it has one that holds.
     fn follow(&mut self, head: &Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Followed {
         let data: &[u8] = head.data;

@@ -15,7 +15,7 @@ pub(crate) use vips::Vips;
 
 use core::net::IpAddr;
 use dataplane_balance::{Balancer, Candidate};
-use dataplane_flow::{ClusterId, HashKey, STATES, TargetId};
+use dataplane_flow::{ClusterId, HashKey, STATES, TARGETS_MAX, TargetId};
 use dataplane_message::{Affinity, Chooser, DeadFlows, Fail, PortRole, Stp, UdpMode};
 use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
 use dataplane_wire::MacAddr;
@@ -42,6 +42,10 @@ pub struct Tables {
     pub clusters: Box<[ClusterTable]>,
     /// Servers by number.
     pub targets: Box<[TargetTable]>,
+    /// What a frame to each of them needs.
+    pub(crate) doors: Doors,
+    /// Ports with servers behind them.
+    pub(crate) server_ports: PortSet,
     /// Time-outs by cluster number and state.
     pub timeouts: Arc<[[u16; STATES]]>,
     /// The ports' own addresses (F6).
@@ -118,6 +122,19 @@ impl VlanTable {
     /// All its ports.
     pub fn ports(&self) -> PortSet {
         self.untagged.or(self.tagged)
+    }
+}
+
+/// What a frame to a server needs, in eight bytes for each: its MAC as it lies in a frame, above it its port; of
+/// one that flows do not go to, a port that is none.
+#[derive(Debug)]
+pub(crate) struct Doors(Box<[u64; TARGETS_MAX]>);
+
+impl Doors {
+    /// By server.
+    #[inline(always)]
+    pub(crate) fn all(&self) -> &[u64; TARGETS_MAX] {
+        &self.0
     }
 }
 

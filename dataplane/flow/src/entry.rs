@@ -131,24 +131,45 @@ impl Entry {
     /// Flags of a flow whose first answer is not waited for.
     pub const ANSWERED: u8 = Self::REQUESTED | Self::RESPONDED;
 
+    /// The flags above. The bits beyond are derived from them and the state, and nobody else's business:
+    /// a packet of the client that neither opens nor closes anything changes nothing but the second.
+    const FLAGS: u8 = 0x1f;
+    const RESTS_INBOUND: u8 = 64;
+    /// The same of a server's packet.
+    const RESTS_OUTBOUND: u8 = 128;
+
     /// A new entry; `tick` is the second, modulo 2^16.
     #[inline]
     pub fn new(target: TargetId, cluster: ClusterId, state: State, flags: u8, tick: u16) -> Self {
-        Self(
-            u64::from(target.0)
-                | u64::from(tick) << 16
-                | u64::from(cluster.0) << 32
-                | (state as u64) << 48
-                | u64::from(flags) << 56,
-        )
+        let entry = u64::from(target.0) | u64::from(tick) << 16 | u64::from(cluster.0) << 32;
+        Self(entry | (state as u64) << 48 | u64::from(flags & Self::FLAGS) << 56).derived()
     }
 
-    /// Whether it is an established flow whose first answer was seen, last seen in second `tick`.
+    /// With the bits that say at one glance what most packets need to know.
+    #[inline]
+    fn derived(self) -> Self {
+        let server = self.flags() & Self::FROM_SERVER != 0;
+        let rests = match self.state() {
+            State::Established if self.flags() & Self::ANSWERED == Self::ANSWERED => {
+                Self::RESTS_INBOUND | Self::RESTS_OUTBOUND
+            }
+            State::UdpBothWays | State::OtherBothWays | State::Ipsec => {
+                Self::RESTS_INBOUND | Self::RESTS_OUTBOUND
+            }
+            // The first answer is yet to come, from the other side.
+            State::UdpOneWay | State::OtherOneWay if server => Self::RESTS_OUTBOUND,
+            State::UdpOneWay | State::OtherOneWay => Self::RESTS_INBOUND,
+            _ => 0,
+        };
+        Self(self.0 & !(u64::from(!Self::FLAGS) << 56) | u64::from(rests) << 56)
+    }
+
+    /// Whether it was seen in second `tick` already, and a packet (of a server: `outbound`) that neither
+    /// opens nor closes a connection changes nothing in it.
     #[inline(always)]
-    pub(crate) fn is_settled_at(self, tick: u16) -> bool {
-        const ANSWERED: u64 = (Entry::ANSWERED as u64) << 56;
-        const MASK: u64 = ANSWERED | 0xff << 48 | 0xffff << 16;
-        self.0 & MASK == ANSWERED | (State::Established as u64) << 48 | u64::from(tick) << 16
+    pub fn rests_at(self, tick: u16, outbound: bool) -> bool {
+        let rests = u64::from(if outbound { Self::RESTS_OUTBOUND } else { Self::RESTS_INBOUND }) << 56;
+        self.0 & (rests | 0xffff << 16) == rests | u64::from(tick) << 16
     }
 
     /// The target.
@@ -178,7 +199,7 @@ impl Entry {
     /// The flags.
     #[inline(always)]
     pub fn flags(self) -> u8 {
-        (self.0 >> 56) as u8
+        (self.0 >> 56) as u8 & Self::FLAGS
     }
 
     /// The same with another second.
@@ -192,14 +213,14 @@ impl Entry {
     #[inline]
     #[must_use]
     pub fn in_state(self, state: State) -> Self {
-        Self(self.0 & !(0xff << 48) | (state as u64) << 48)
+        Self(self.0 & !(0xff << 48) | (state as u64) << 48).derived()
     }
 
     /// The same with more flags.
     #[inline]
     #[must_use]
     pub fn with_flags(self, flags: u8) -> Self {
-        Self(self.0 | u64::from(flags) << 56)
+        Self(self.0 | u64::from(flags & Self::FLAGS) << 56).derived()
     }
 
     /// The same bound to another target.

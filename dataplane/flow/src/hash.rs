@@ -27,7 +27,7 @@ impl HashKey {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        Self([next(seed[0]), next(seed[1]), next(seed[0]), next(seed[1])])
+        Self([next(seed[0]), next(seed[1]), next(seed[0]), next(seed[1]) | 1])
     }
 
     /// The hash of three words.
@@ -35,7 +35,7 @@ impl HashKey {
     pub fn hash3(&self, words: [u64; 3]) -> u64 {
         let [k0, k1, k2, k3] = self.0;
         let first = fold(words[0] ^ k0, words[2] ^ k1);
-        fold(first ^ words[1] ^ k2, k3 | 1)
+        fold(first ^ words[1] ^ k2, k3)
     }
 }
 

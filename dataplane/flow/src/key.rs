@@ -57,10 +57,10 @@ impl FlowKey {
         self.words
     }
 
-    /// The table hash; never 0. Its low and middle bits choose lines, its high 16 bits the owner.
+    /// The table hash; odd, so never 0. Its bits 0 to 47 choose lines, its high 16 bits the owner.
     #[inline(always)]
     pub fn hash(&self, key: &HashKey) -> u64 {
-        key.hash3(self.words).max(1)
+        key.hash3(self.words) | 1
     }
 
     /// The hash that choices are made by: equal in every switch with the same choice key, so the

@@ -8,7 +8,7 @@ use dataplane_cpu::NoMemory;
 pub type Timeouts = [[u16; STATES]];
 
 /// A flow's place in the shard. Valid until the next insertion, promotion or ageing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Slot(u32);
 
 const PROVISIONAL: u32 = 1 << 31;
@@ -25,8 +25,8 @@ const IDLE_YIELDS_S: u16 = 60;
 const SWEEP_S: u64 = 10;
 
 /// One worker's flows: a main part, and a small provisional part for handshakes and for mid-flow
-/// segments that no server has answered. Memory: 80 bytes a place, of which there are 1.25 for each flow,
-/// rounded up to a power of two, and an eighth of that again.
+/// segments that no server has answered. Memory: 80 bytes a place, of which there are 1.25 for each flow
+/// (100 bytes a flow, 20 of them hot), and an eighth of that again.
 #[derive(Debug)]
 pub struct Shard {
     main: Table,
@@ -71,46 +71,52 @@ impl Shard {
         self.tick
     }
 
-    /// The target of `hash` if the slot (from [`Self::find_first`]) still holds it as an established
-    /// flow whose first answer was seen, and that was seen in this second already: nothing is to be
-    /// written then but, for a server's data, [`Self::note_sequence`].
-    #[inline(always)]
-    pub fn settled(&self, slot: Slot, hash: u64) -> Option<TargetId> {
-        let index = slot.0 as usize;
-        let entry = self.main.entry(index);
-        (self.main.hash(index) == hash && entry.is_settled_at(self.tick)).then(|| entry.target())
-    }
-
     /// Asks for the cache line that `hash` is looked for in first.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         self.main.prefetch(hash);
     }
 
-    /// Looks in the line that was prefetched; on a miss asks for the second one.
-    #[inline(always)]
-    pub fn find_first(&self, hash: u64) -> Option<Slot> {
-        let slot = self.main.find_first(hash);
-        if slot.is_none() {
-            self.main.prefetch_second(hash);
+    /// Asks for every line that `hash` can be in.
+    pub fn prefetch_all(&self, hash: u64) {
+        for part in [&self.main, &self.provisional] {
+            part.prefetch(hash);
+            part.prefetch_second(hash);
         }
-        slot.map(|slot| Slot(slot as u32))
     }
 
-    /// Looks where [`Self::find_first`] did not: the second line, then the provisional part.
-    #[inline]
-    pub fn find_rest(&self, hash: u64) -> Option<Slot> {
-        if let Some(slot) = self.main.find_second(hash) {
-            return Some(Slot(slot as u32));
-        }
-        let slot = self.provisional.find_first(hash).or_else(|| self.provisional.find_second(hash));
-        slot.map(|slot| Slot(slot as u32 | PROVISIONAL))
+    /// Asks for the line that `hash` is looked for in when it is not in the first.
+    #[inline(always)]
+    pub fn prefetch_second(&self, hash: u64) {
+        self.main.prefetch_second(hash);
+    }
+
+    /// Asks for the cold half of an entry of the main part.
+    #[inline(always)]
+    pub fn prefetch_cold(&self, slot: Slot) {
+        self.main.prefetch_cold(slot.0 as usize);
+    }
+
+    /// Looks in the main part's first line.
+    #[inline(always)]
+    pub fn look_first(&self, hash: u64) -> Option<(Slot, Entry)> {
+        self.main.find_first(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
+    }
+
+    /// Looks in the main part's second line.
+    #[inline(always)]
+    pub fn look_second(&self, hash: u64) -> Option<(Slot, Entry)> {
+        self.main.find_second(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
     }
 
     /// Looks everywhere.
     #[inline]
     pub fn find(&self, hash: u64) -> Option<Slot> {
-        self.find_first(hash).or_else(|| self.find_rest(hash))
+        if let Some((slot, _)) = self.main.find_first(hash).or_else(|| self.main.find_second(hash)) {
+            return Some(Slot(slot as u32));
+        }
+        let slot = self.provisional.find_first(hash).or_else(|| self.provisional.find_second(hash));
+        slot.map(|(slot, _)| Slot(slot as u32 | PROVISIONAL))
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Lines of four entries: the memory under a [`crate::Shard`].
 
 use crate::Entry;
+use core::hint::select_unpredictable;
 use dataplane_cpu::{NoMemory, Slab, prefetch};
 
 /// Entries in a line.
@@ -24,15 +25,14 @@ pub(crate) type Cold = [u64; 8];
 pub(crate) struct Table {
     lines: Slab<[u64; 8]>,
     cold: Slab<Cold>,
-    mask: usize,
     used: usize,
 }
 
 impl Table {
     /// Room for at least `entries` at a load of 0.8.
     pub(crate) fn new(entries: usize) -> Result<Self, NoMemory> {
-        let lines = (entries * 5 / 4).div_ceil(WAYS).next_power_of_two().max(16);
-        Ok(Self { lines: Slab::new(lines)?, cold: Slab::new(lines * WAYS)?, mask: lines - 1, used: 0 })
+        let lines = entries.saturating_mul(5).div_ceil(4 * WAYS).max(16);
+        Ok(Self { lines: Slab::new(lines)?, cold: Slab::new(lines * WAYS)?, used: 0 })
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -47,40 +47,51 @@ impl Table {
         self.lines.len()
     }
 
+    /// Any number of lines will do: a hash's share of 2^32 is its share of them.
     #[inline(always)]
     fn first(&self, hash: u64) -> usize {
-        hash as usize & self.mask
+        self.lines.index_of_share(first(hash))
     }
 
     #[inline(always)]
     fn second(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & self.mask
+        self.lines.index_of_share(second(hash))
     }
 
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch(&self.lines[self.first(hash)]);
+        self.lines.prefetch_share(first(hash));
     }
 
     #[inline(always)]
     pub(crate) fn prefetch_second(&self, hash: u64) {
-        prefetch(&self.lines[self.second(hash)]);
+        self.lines.prefetch_share(second(hash));
+    }
+
+    /// Straight on, without a branch for each way: which one it is nobody can predict.
+    #[inline(always)]
+    fn find_at(&self, share: u32, hash: u64) -> Option<(usize, Entry)> {
+        let words = self.lines.at_share(share);
+        let way = select_unpredictable(words[1] == hash, 1, 0);
+        let way = select_unpredictable(words[2] == hash, 2, way);
+        let way: usize = select_unpredictable(words[3] == hash, 3, way);
+        (words[way] == hash)
+            .then(|| (self.lines.index_of_share(share) * WAYS + way, Entry(words[WAYS + way])))
     }
 
     #[inline(always)]
-    fn find_in(&self, line: usize, hash: u64) -> Option<usize> {
-        let words = &self.lines[line];
-        (0..WAYS).find(|&way| words[way] == hash).map(|way| line * WAYS + way)
+    pub(crate) fn find_first(&self, hash: u64) -> Option<(usize, Entry)> {
+        self.find_at(first(hash), hash)
     }
 
     #[inline(always)]
-    pub(crate) fn find_first(&self, hash: u64) -> Option<usize> {
-        self.find_in(self.first(hash), hash)
+    pub(crate) fn find_second(&self, hash: u64) -> Option<(usize, Entry)> {
+        self.find_at(second(hash), hash)
     }
 
     #[inline(always)]
-    pub(crate) fn find_second(&self, hash: u64) -> Option<usize> {
-        self.find_in(self.second(hash), hash)
+    pub(crate) fn prefetch_cold(&self, slot: usize) {
+        prefetch(&self.cold[slot]);
     }
 
     #[inline(always)]
@@ -195,4 +206,17 @@ impl Table {
         let words = self.lines[line];
         (0..WAYS).filter(move |&way| words[way] != 0).map(move |way| line * WAYS + way)
     }
+}
+
+/// Where the first candidate line is, as a share of 2^32 of all.
+#[inline(always)]
+fn first(hash: u64) -> u32 {
+    hash as u32
+}
+
+/// The same of the second one. Not by the highest 16 bits, which choose the worker: one worker's hashes have
+/// few of them.
+#[inline(always)]
+fn second(hash: u64) -> u32 {
+    (hash >> 16) as u32
 }

@@ -21,3 +21,12 @@ impl Default for Refused {
         Self { transmit: [0; PORTS_MAX], hand: 0, no_buffer: 0, no_port: 0 }
     }
 }
+
+impl Refused {
+    /// Whether everything was sent.
+    #[inline]
+    pub fn is_nothing(&self) -> bool {
+        let ports = self.transmit.iter().fold(0, |all, n| all | n);
+        ports | self.hand | self.no_buffer | self.no_port == 0
+    }
+}

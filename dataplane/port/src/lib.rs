@@ -36,12 +36,88 @@ pub struct Head<'a> {
     pub checksum_good: bool,
 }
 
+impl Head<'_> {
+    /// Where the frame came from: its port, and whether another worker has handed it over. Frames of one
+    /// burst mostly have one and the same.
+    #[inline(always)]
+    pub fn origin(&self) -> u16 {
+        origin(self.port, self.handed)
+    }
+}
+
+/// See [`Head::origin`].
+#[inline(always)]
+pub fn origin(port: PortId, handed: bool) -> u16 {
+    u16::from_le_bytes([port.0, handed as u8])
+}
+
+/// What the first look at a received frame shows.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// As in [`Head`].
+    pub data: &'a mut [u8],
+    /// As in [`Head`].
+    pub len: u32,
+    /// As in [`Head`].
+    pub checksum_good: bool,
+}
+
+/// The frames of a burst, one at a time: what the engine works on. A frame that is not there (a device
+/// brought what cannot be used) is seen without a byte.
+pub trait Frames {
+    /// How many there are, at most [`BURST`].
+    fn count(&self) -> usize;
+
+    /// Where all of them came in; `None` where other workers have handed them over, from any port.
+    fn origin(&self) -> Option<PortId>;
+
+    /// The first look at frame `i`, which makes it ready. Once for each frame, in order, before any other.
+    fn admit(&mut self, i: usize) -> Look<'_>;
+
+    /// Another look at frame `i`.
+    fn look(&mut self, i: usize) -> Look<'_>;
+
+    /// The same, with where it came in.
+    fn head(&mut self, i: usize) -> Head<'_>;
+}
+
+/// Heads that were lent already.
+impl Frames for [Head<'_>] {
+    fn count(&self) -> usize {
+        self.len().min(BURST)
+    }
+
+    fn origin(&self) -> Option<PortId> {
+        self.first().filter(|head| !head.handed).map(|head| head.port)
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        self.look(i)
+    }
+
+    #[inline(always)]
+    fn look(&mut self, i: usize) -> Look<'_> {
+        match self.get_mut(i) {
+            Some(head) => Look { data: head.data, len: head.len, checksum_good: head.checksum_good },
+            None => Look { data: &mut [], len: 0, checksum_good: false },
+        }
+    }
+
+    fn head(&mut self, i: usize) -> Head<'_> {
+        match self.get_mut(i) {
+            Some(head) => Head { data: head.data, ..*head },
+            None => Head::default(),
+        }
+    }
+}
+
 /// One worker's queues on all ports. It moves to its lcore and is never shared.
 ///
-/// The order of calls for a burst is `receive` (or `receive_handed`), `heads`, any number of
+/// The order of calls for a burst is `receive` (or `receive_handed`), `admit` for each frame, any number of
 /// `keep`, then `dispatch` exactly once. Frames that are neither kept nor dispatched to a port are
 /// freed by `dispatch`.
-pub trait Ports {
+pub trait Ports: Frames {
     /// A frame that outlives its burst (a held fragment).
     type Buffer: Send;
 
@@ -51,7 +127,8 @@ pub trait Ports {
     /// Receives at most [`BURST`] frames that other workers handed to this one.
     fn receive_handed(&mut self) -> usize;
 
-    /// Lends the heads of the burst; fills the first `n` elements and returns `n`.
+    /// Lends the heads of the burst all at once, in place of [`Frames::admit`]; fills the first `n` elements
+    /// and returns `n`.
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize;
 
     /// Takes frame `frame` (its index in the burst) out of the burst. Its verdict must be

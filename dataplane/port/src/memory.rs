@@ -7,7 +7,7 @@
 //!
 //! In the steady state it allocates nothing: storage goes round. See [`Wire::drain_sent`].
 
-use crate::{BURST, EMIT_MAX, Head, PortId, PortSet, Ports, Refused, TagEdit, Verdict, WorkerId};
+use crate::{BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, WorkerId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -120,6 +120,34 @@ impl MemoryPorts {
     }
 }
 
+impl Frames for MemoryPorts {
+    fn count(&self) -> usize {
+        self.burst.len()
+    }
+
+    fn origin(&self) -> Option<PortId> {
+        let first = self.burst.iter().flatten().next();
+        first.filter(|_| !self.handed).map(|frame| frame.port)
+    }
+
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        self.look(i)
+    }
+
+    fn look(&mut self, i: usize) -> Look<'_> {
+        let Head { data, len, checksum_good, .. } = self.head(i);
+        Look { data, len, checksum_good }
+    }
+
+    fn head(&mut self, i: usize) -> Head<'_> {
+        let Self { burst, handed, segment, offload, .. } = self;
+        match burst.get_mut(i) {
+            Some(Some(frame)) => frame.head(*handed, *segment, *offload),
+            _ => Head::default(),
+        }
+    }
+}
+
 impl Ports for MemoryPorts {
     type Buffer = MemoryBuffer;
 
@@ -167,13 +195,7 @@ impl Ports for MemoryPorts {
         for (head, frame) in heads.iter_mut().zip(burst.iter_mut()) {
             *head = match frame {
                 None => Head::default(),
-                Some(frame) => Head {
-                    len: frame.storage.frame().len() as u32,
-                    port: frame.port,
-                    handed: *handed,
-                    checksum_good: *offload && checksum_good(frame.storage.frame()),
-                    data: frame.storage.head(*segment),
-                },
+                Some(frame) => frame.head(*handed, *segment, *offload),
             };
         }
         received
@@ -523,6 +545,16 @@ struct Frame {
 }
 
 impl Frame {
+    fn head(&mut self, handed: bool, segment: usize, offload: bool) -> Head<'_> {
+        Head {
+            len: self.storage.frame().len() as u32,
+            port: self.port,
+            handed,
+            checksum_good: offload && checksum_good(self.storage.frame()),
+            data: self.storage.head(segment),
+        }
+    }
+
     /// Moves what was on the wire into a buffer of the pool.
     fn take(pool: &Arc<Mutex<Pool>>, storage: Storage, port: PortId) -> Option<Self> {
         let mut counts = lock(pool);

@@ -395,19 +395,14 @@ fn v4_options(data: &[u8], l3: usize, checksum_good: bool) -> Result<usize, Flaw
 }
 
 /// RFC 1071: whether the one's complement sum, checksum included, is all ones. `header` is a
-/// multiple of 4 bytes long.
+/// multiple of 4 bytes long, and not all zero.
 #[inline(always)]
-fn sums_to_zero(header: &[u8]) -> bool {
-    // Byte order does not matter for the comparison, so words are read as they lie in memory.
-    let mut sum = 0_u64;
-    for word in header.chunks_exact(4) {
-        sum += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-    }
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff
+pub(crate) fn sums_to_zero(header: &[u8]) -> bool {
+    // Byte order does not matter for the comparison, so words are read as they lie in memory. All ones is
+    // 0 modulo 2^16 - 1.
+    let words = header.chunks_exact(4);
+    let sum = words.map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))).sum::<u64>();
+    sum % 0xffff == 0
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ pub struct Publisher {
     report_at: Instant,
     lldp_at: Instant,
     connected: bool,
+    /// Frames of control for which worker 0's ring had no room.
+    inject_lost: u64,
     out: VecDeque<ToControl>,
 }
 
@@ -155,6 +157,7 @@ impl Publisher {
             report_at: now,
             lldp_at: now,
             connected: false,
+            inject_lost: 0,
             out: VecDeque::new(),
         };
         Ok((publisher, seats))
@@ -509,7 +512,9 @@ impl Publisher {
     fn inject(&mut self, port: PortId, frame: &[u8]) {
         if let Some(desk) = self.desks.first_mut() {
             // A full ring drops the frame, as a full queue would.
-            let _ = desk.inject.push(Crossing::new(port, frame));
+            if desk.inject.push(Crossing::new(port, frame)).is_err() {
+                self.inject_lost += 1;
+            }
         }
     }
 
@@ -529,7 +534,9 @@ impl Publisher {
             let mut frame = vec![0; announcement.frame_len()];
             announcement.emit_frame(state.mac, &mut frame);
             if let Some(desk) = self.desks.first_mut() {
-                let _ = desk.inject.push(Crossing::new(port.id, &frame));
+                if desk.inject.push(Crossing::new(port.id, &frame)).is_err() {
+                    self.inject_lost += 1;
+                }
             }
         }
     }

@@ -19,10 +19,11 @@ const PUNT_BURST: u32 = 200;
 const ANSWER_PPS: u32 = 20_000;
 const ANSWER_BURST: u32 = 256;
 
-/// What is let through to control of answers to probes, by where they come from: nobody's flood costs anybody
+/// What is let through to control. Answers to probes by where they come from: nobody's flood costs anybody
 /// else's answers (A5, C7).
 #[derive(Debug)]
-struct AnswerLimits {
+struct PuntLimits {
+    other: Bucket,
     servers: [Bucket; PORTS_MAX],
     /// ARP and ND of routers.
     outside: [Bucket; PORTS_MAX],
@@ -30,19 +31,32 @@ struct AnswerLimits {
     echo: Bucket,
 }
 
-impl AnswerLimits {
+impl PuntLimits {
     fn new() -> Self {
         Self {
+            other: Bucket::new(PUNT_PPS, PUNT_BURST),
             servers: [Bucket::new(ANSWER_PPS, ANSWER_BURST); PORTS_MAX],
             outside: [Bucket::new(PUNT_PPS, PUNT_BURST); PORTS_MAX],
             echo: Bucket::new(PUNT_PPS, PUNT_BURST),
         }
     }
 
-    fn of(&mut self, port: PortId, serves: bool) -> &mut Bucket {
+    fn answers(&mut self, port: PortId, serves: bool) -> &mut Bucket {
         let ports = if serves { &mut self.servers } else { &mut self.outside };
         &mut ports[port.index() & (PORTS_MAX - 1)]
     }
+}
+
+/// What became of the frames of a burst that were not just forwarded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds {
+    /// Frames and copies given to queues.
+    sent: u64,
+    consumed: u64,
+    handed: u64,
+    punted: u64,
+    /// Frames to be held, a bit for each.
+    held: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,8 +76,7 @@ pub struct Worker<P: Ports> {
     /// Frames of this turn that were given to queues and rings; which of them those refused is known at
     /// its end.
     given: Given,
-    punt_limit: Bucket,
-    answer_limits: Box<AnswerLimits>,
+    punt_limits: Box<PuntLimits>,
     listing: Option<Listing>,
 }
 
@@ -77,8 +90,7 @@ impl<P: Ports> Worker<P> {
             held: core::iter::repeat_with(|| None).take(Engine::HELD_MAX).collect(),
             refused: Refused::default(),
             given: Given::default(),
-            punt_limit: Bucket::new(PUNT_PPS, PUNT_BURST),
-            answer_limits: Box::new(AnswerLimits::new()),
+            punt_limits: Box::new(PuntLimits::new()),
             listing: None,
         }
     }
@@ -120,7 +132,7 @@ impl<P: Ports> Worker<P> {
     fn take_tables(&mut self, now: Instant) {
         // One acquire load when there is nothing new. The old tables go back: whoever made them
         // frees them, and having them back is the publisher's ACK.
-        while self.seat.tables_back.slots() > 0 {
+        while !self.seat.tables_in.is_empty() && self.seat.tables_back.slots() > 0 {
             let Ok(tables) = self.seat.tables_in.pop() else { return };
             let old = self.seat.engine.swap(tables, now);
             // The slot was there, and this is its only producer.
@@ -132,49 +144,34 @@ impl<P: Ports> Worker<P> {
         if received == 0 {
             return 0;
         }
-        let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| Head::default());
-        let count = self.ports.heads(&mut heads).min(BURST);
-        self.seat.engine.process(now, &mut heads[..count], &mut self.verdicts);
-        let mut sent = 0;
-        let mut other = [0_u64; 3];
-        for (head, verdict) in heads[..count].iter().zip(self.verdicts.iter_mut()) {
-            match verdict {
-                Verdict::Forward(_) | Verdict::Reply(_) => sent += 1,
-                Verdict::Flood(flood) => sent += (flood.plain.len() + flood.edited.len()) as u64,
-                Verdict::Consumed => other[0] += 1,
-                Verdict::Hand(_) => other[1] += 1,
-                Verdict::Punt(reason) => {
-                    let serves = self.seat.engine.is_server_port(head.port);
-                    let (ring, limit) = match reason {
-                        PuntReason::Probe => {
-                            (&mut self.seat.answers, self.answer_limits.of(head.port, serves))
-                        }
-                        PuntReason::RouterEcho => (&mut self.seat.answers, &mut self.answer_limits.echo),
-                        PuntReason::Lldp => (&mut self.seat.punts, &mut self.punt_limit),
-                    };
-                    if punt(ring, limit, head, now) {
-                        other[2] += 1;
-                    } else {
-                        *verdict = Verdict::Drop(DropReason::PuntRate);
-                        self.seat.engine.counters().drop(DropReason::PuntRate, 1);
-                    }
-                }
-                Verdict::Hold(_) | Verdict::Drop(_) => {}
+        let count = self.ports.count().min(BURST);
+        let others = self.seat.engine.process(now, &mut self.ports, &mut self.verdicts);
+        let mut kinds = Kinds::default();
+        let mut rest = others;
+        while rest != 0 {
+            let i = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(verdict) = self.verdicts.get_mut(i) {
+                let head = self.ports.head(i);
+                weigh(&mut self.seat, &mut self.punt_limits, &head, verdict, &mut kinds, i, now);
             }
         }
-        for frame in 0..count {
-            if let Verdict::Hold(slot) = self.verdicts[frame] {
-                self.keep(frame, slot);
+        let mut held = kinds.held;
+        while held != 0 {
+            let i = held.trailing_zeros() as usize;
+            held &= held - 1;
+            if let Some(Verdict::Hold(slot)) = self.verdicts.get(i) {
+                self.keep(i, *slot);
             }
         }
         self.ports.dispatch(&self.verdicts, &mut self.refused);
         let counters = self.seat.engine.counters();
         counters.bursts.add(1);
         counters.frames.add(count as u64);
-        self.given.sent += sent;
-        self.given.handed += other[1];
-        counters.consumed.add(other[0]);
-        counters.punted.add(other[2]);
+        self.given.sent += kinds.sent + count as u64 - u64::from(others.count_ones());
+        self.given.handed += kinds.handed;
+        counters.consumed.add(kinds.consumed);
+        counters.punted.add(kinds.punted);
         self.carry_out();
         count
     }
@@ -245,19 +242,22 @@ impl<P: Ports> Worker<P> {
     fn count_refused(&mut self) {
         let counters = self.seat.engine.counters();
         let refused = &mut self.refused;
-        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
-        // A frame that was refused counts as dropped and as nothing else.
         let Given { sent, handed } = core::mem::take(&mut self.given);
+        if refused.is_nothing() {
+            counters.sent.add(sent);
+            counters.handed.add(handed);
+            return;
+        }
+        // A frame that was refused counts as dropped and as nothing else.
+        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
         let unsent = transmit + u64::from(refused.no_buffer) + u64::from(refused.no_port);
         counters.sent.add(sent.saturating_sub(unsent));
         counters.handed.add(handed.saturating_sub(refused.hand.into()));
-        if transmit > 0 || refused.hand > 0 || refused.no_buffer > 0 || refused.no_port > 0 {
-            counters.drop(DropReason::TransmitFull, transmit);
-            counters.drop(DropReason::HandFull, u64::from(refused.hand));
-            counters.drop(DropReason::NoBuffer, u64::from(refused.no_buffer));
-            counters.drop(DropReason::PortDown, u64::from(refused.no_port));
-            *refused = Refused::default();
-        }
+        counters.drop(DropReason::TransmitFull, transmit);
+        counters.drop(DropReason::HandFull, u64::from(refused.hand));
+        counters.drop(DropReason::NoBuffer, u64::from(refused.no_buffer));
+        counters.drop(DropReason::PortDown, u64::from(refused.no_port));
+        *refused = Refused::default();
     }
 
     fn answer_questions(&mut self) {
@@ -282,6 +282,40 @@ impl<P: Ports> Worker<P> {
                 self.seat.engine.counters().drop(DropReason::NoBuffer, 1);
             }
         }
+    }
+}
+
+/// Counts what becomes of frame `i`, and punts it if that is its verdict.
+fn weigh(
+    seat: &mut WorkerSeat,
+    limits: &mut PuntLimits,
+    head: &Head<'_>,
+    verdict: &mut Verdict,
+    kinds: &mut Kinds,
+    i: usize,
+    now: Instant,
+) {
+    match verdict {
+        Verdict::Forward(_) | Verdict::Reply(_) => kinds.sent += 1,
+        Verdict::Flood(flood) => kinds.sent += (flood.plain.len() + flood.edited.len()) as u64,
+        Verdict::Consumed => kinds.consumed += 1,
+        Verdict::Hand(_) => kinds.handed += 1,
+        Verdict::Hold(_) => kinds.held |= 1 << i,
+        Verdict::Punt(reason) => {
+            let serves = seat.engine.is_server_port(head.port);
+            let (ring, limit) = match reason {
+                PuntReason::Probe => (&mut seat.answers, limits.answers(head.port, serves)),
+                PuntReason::RouterEcho => (&mut seat.answers, &mut limits.echo),
+                PuntReason::Lldp => (&mut seat.punts, &mut limits.other),
+            };
+            if punt(ring, limit, head, now) {
+                kinds.punted += 1;
+            } else {
+                *verdict = Verdict::Drop(DropReason::PuntRate);
+                seat.engine.counters().drop(DropReason::PuntRate, 1);
+            }
+        }
+        Verdict::Drop(_) => {}
     }
 }
 

@@ -8,16 +8,17 @@ use dpdk_sys as sys;
 pub(crate) struct Batch<const N: usize> {
     frames: [*mut sys::rte_mbuf; N],
     len: usize,
+    bytes: u64,
 }
 
 // SAFETY: owns its frames, which may change threads.
 unsafe impl<const N: usize> Send for Batch<N> {}
 
 impl<const N: usize> Batch<N> {
-    pub(crate) const EMPTY: Self = Self { frames: [core::ptr::null_mut(); N], len: 0 };
+    pub(crate) const EMPTY: Self = Self { frames: [core::ptr::null_mut(); N], len: 0, bytes: 0 };
 
     pub(crate) fn is_full(&self) -> bool {
-        self.len == N
+        self.len >= N
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -29,9 +30,16 @@ impl<const N: usize> Batch<N> {
     /// # Panics
     ///
     /// When the batch is full.
+    #[inline(always)]
     pub(crate) fn push(&mut self, frame: Mbuf) {
-        self.frames[self.len] = frame.into_raw();
-        self.len += 1;
+        self.place().expect("there is room").put(frame);
+    }
+
+    /// Room for one more frame, if there is any.
+    #[inline(always)]
+    pub(crate) fn place(&mut self) -> Option<Place<'_>> {
+        let Self { frames, len, bytes } = self;
+        frames.get_mut(*len).map(|frame| Place { frame, len, bytes })
     }
 
     /// Takes what a queue of a device has, as far as there is room; the number taken.
@@ -44,6 +52,9 @@ impl<const N: usize> Batch<N> {
         // SAFETY: `room` is ours, as many pointers as said; what is written there is ours from then
         // on. The queue is the caller's by contract.
         let n = unsafe { sys::fs_eth_rx_burst(device, queue, room.as_mut_ptr(), room.len() as u16) };
+        let received = &self.frames[self.len..self.len + usize::from(n)];
+        // SAFETY: frames that were received just now.
+        self.bytes += unsafe { bytes_of(received) };
         self.len += usize::from(n);
         usize::from(n)
     }
@@ -67,17 +78,14 @@ impl<const N: usize> Batch<N> {
         }
         self.frames.copy_within(sent..self.len, 0);
         self.len -= sent;
+        // SAFETY: what is left are frames of ours.
+        self.bytes = unsafe { bytes_of(&self.frames[..self.len]) };
         sent
     }
 
     /// Bytes of all frames.
     pub(crate) fn bytes(&self) -> u64 {
-        self.frames[..self.len]
-            .iter()
-            // SAFETY: the pointers are frames of ours; the `Mbuf` is only looked at.
-            .filter_map(|raw| unsafe { Mbuf::from_raw(*raw) }.map(core::mem::ManuallyDrop::new))
-            .map(|frame| u64::from(frame.len()))
-            .sum()
+        self.bytes
     }
 
     /// Frees the frames.
@@ -86,8 +94,38 @@ impl<const N: usize> Batch<N> {
             // SAFETY: frames of ours, given away here; they may be chains and of different pools.
             unsafe { sys::rte_pktmbuf_free_bulk(self.frames.as_mut_ptr(), self.len as u32) };
             self.len = 0;
+            self.bytes = 0;
         }
     }
+}
+
+/// Room for one frame in a batch.
+pub(crate) struct Place<'a> {
+    frame: &'a mut *mut sys::rte_mbuf,
+    len: &'a mut usize,
+    bytes: &'a mut u64,
+}
+
+impl Place<'_> {
+    /// Adds the frame.
+    #[inline(always)]
+    pub(crate) fn put(self, frame: Mbuf) {
+        *self.bytes += u64::from(frame.len());
+        *self.frame = frame.into_raw();
+        *self.len += 1;
+    }
+}
+
+/// # Safety
+///
+/// The pointers are frames that live.
+unsafe fn bytes_of(frames: &[*mut sys::rte_mbuf]) -> u64 {
+    frames
+        .iter()
+        // SAFETY: the caller says so; the `Mbuf` is only looked at.
+        .filter_map(|raw| unsafe { Mbuf::from_raw(*raw) }.map(core::mem::ManuallyDrop::new))
+        .map(|frame| u64::from(frame.len()))
+        .sum()
 }
 
 impl<const N: usize> Drop for Batch<N> {

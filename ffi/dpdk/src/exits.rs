@@ -16,7 +16,7 @@ const BATCH: usize = 2 * BURST;
 pub(crate) struct Exits {
     worker: usize,
     workers: usize,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot; PORTS_MAX]>,
     /// Ports with frames in their batch.
     waiting: PortSet,
     /// To the workers that own the queues this one lacks; none to itself.
@@ -33,6 +33,10 @@ pub(crate) struct Slot {
     /// Who sends for this worker where it has none.
     owner: usize,
     frame_max: u32,
+    /// The same where this worker has a queue, else 0.
+    own_max: u32,
+    /// Its bit in a set of ports.
+    bit: u32,
     chains: bool,
     batch: Batch<BATCH>,
 }
@@ -56,8 +60,16 @@ impl Refusal {
 }
 
 impl Slot {
-    const EMPTY: Self =
-        Self { device: None, queue: None, owner: 0, frame_max: 0, chains: false, batch: Batch::EMPTY };
+    const EMPTY: Self = Self {
+        device: None,
+        queue: None,
+        owner: 0,
+        frame_max: 0,
+        own_max: 0,
+        bit: 0,
+        chains: false,
+        batch: Batch::EMPTY,
+    };
 
     /// The device and the queue that this worker polls.
     pub(crate) fn entrance(&self) -> Option<(u16, u16)> {
@@ -72,7 +84,7 @@ impl Exits {
         relays: Vec<Option<Producer<Mbuf>>>,
         counters: Arc<WorkerCounters>,
     ) -> Self {
-        let slots = (0..PORTS_MAX).map(|_| Slot::EMPTY).collect();
+        let slots = Box::new([const { Slot::EMPTY }; PORTS_MAX]);
         Self { worker: worker.index(), workers, slots, waiting: PortSet::EMPTY, relays, counters }
     }
 
@@ -92,6 +104,8 @@ impl Exits {
             queue,
             owner,
             frame_max: device.frame_max(),
+            own_max: if queue.is_some() { device.frame_max() } else { 0 },
+            bit: PortSet::EMPTY.with(port).0,
             chains: device.sends_chains(),
             batch: Batch::EMPTY,
             device: Some(device),
@@ -108,7 +122,24 @@ impl Exits {
 
     /// Sends a frame, sooner or later. Frames gathered before that a queue refuses meanwhile are
     /// counted in `refused`; this one is the caller's to count, and freed.
+    #[inline(always)]
     pub(crate) fn put(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
+        if let Some(slot) = self.slots.get_mut(to.index())
+            && frame.len() <= slot.own_max
+            && !frame.is_chained()
+            && let Some(place) = slot.batch.place()
+        {
+            frame.forget_offloads();
+            place.put(frame);
+            self.waiting = PortSet(self.waiting.0 | slot.bit);
+            return Ok(());
+        }
+        self.put_anyhow(to, frame, refused)
+    }
+
+    /// The same of a frame, or at a time, that is out of the ordinary.
+    #[inline(never)]
+    fn put_anyhow(&mut self, to: PortId, mut frame: Mbuf, refused: &mut Refused) -> Result<(), Refusal> {
         let Some(slot) = self.slots.get_mut(to.index()).filter(|slot| slot.device.is_some()) else {
             return Err(Refusal::NoPort);
         };

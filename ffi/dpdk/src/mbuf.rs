@@ -2,7 +2,7 @@
 
 use crate::Mempool;
 use core::ptr::NonNull;
-use dataplane_port::TagEdit;
+use dataplane_port::{Head, Look, PortId, TagEdit};
 use dpdk_sys as sys;
 
 /// What the head of a chained frame has at least, if the frame is that long.
@@ -78,14 +78,34 @@ impl Mbuf {
         self.read::<u16>(sys::fs_mbuf_offset::FS_MBUF_NB_SEGS) != 1
     }
 
-    /// Makes a frame that a device brought into one that the switch can work on: the port's number
-    /// in it, tags back in their place, the first 128 bytes together. `false` when that cannot be.
+    /// Whether it can be worked on as a device brought it: one segment, and all of its tags in place.
+    #[inline(always)]
+    pub(crate) fn is_ordinary(&self) -> bool {
+        !self.is_stripped() && !self.is_chained()
+    }
+
+    /// Its first segment, and what the device says of it.
+    #[inline(always)]
+    pub(crate) fn look(&mut self) -> Look<'_> {
+        Look { len: self.len(), checksum_good: self.checksum_good(), data: self.head() }
+    }
+
+    /// The same with where it came in: `from`, or where it was handed over what it says itself.
+    pub(crate) fn whole(&mut self, from: Option<PortId>) -> Head<'_> {
+        let port = from.unwrap_or(PortId(self.port() as u8));
+        let Look { data, len, checksum_good } = self.look();
+        Head { data, len, port, handed: from.is_none(), checksum_good }
+    }
+
+    fn is_stripped(&self) -> bool {
+        self.flags() & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0
+    }
+
+    /// Makes a frame that a device brought into one that the switch can work on: tags back in their place,
+    /// the first 128 bytes together. `false` when that cannot be.
     #[must_use]
-    pub(crate) fn admit(&mut self, port: u16) -> bool {
-        self.set_port(port);
-        let flags = self.flags();
-        let stripped = flags & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0;
-        if stripped && !self.restore_tags(flags) {
+    pub(crate) fn admit(&mut self) -> bool {
+        if self.is_stripped() && !self.restore_tags(self.flags()) {
             return false;
         }
         // SAFETY: the frame is ours.
@@ -235,7 +255,8 @@ mod tests {
         let flags = sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_IP_CKSUM_GOOD;
         frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 0x6064_u16);
-        assert!(frame.admit(7));
+        frame.set_port(7);
+        assert!(frame.admit());
         assert!(frame.checksum_good());
         assert_eq!((frame.len(), frame.port()), (64, 7));
         assert_eq!(frame.head()[8..18], [8, 9, 10, 11, 0x81, 0, 0x60, 0x64, 12, 13]);
@@ -247,7 +268,7 @@ mod tests {
         frame.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, flags);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 5_u16);
         frame.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI_OUTER, 6_u16);
-        assert!(frame.admit(0));
+        assert!(frame.admit());
         assert_eq!(frame.head()[10..22], [10, 11, 0x88, 0xa8, 0, 6, 0x81, 0, 0, 5, 12, 13]);
     }
 

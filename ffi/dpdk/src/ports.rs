@@ -8,7 +8,9 @@ use crate::mbuf::Mbuf;
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
-use dataplane_port::{BURST, EMIT_MAX, Flood, Head, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{
+    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+};
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};
 use std::sync::Arc;
@@ -25,7 +27,10 @@ pub struct DpdkPorts {
     pub(crate) worker: WorkerId,
     pub(crate) burst: [Option<Mbuf>; BURST],
     pub(crate) received: usize,
-    pub(crate) handed: bool,
+    /// Where the burst came in, if no other worker has handed it over.
+    pub(crate) from: Option<PortId>,
+    /// Of the burst's frames that were admitted.
+    pub(crate) bytes: u64,
     pub(crate) spent: Batch<BURST>,
     pub(crate) exits: Exits,
     /// Frames for other workers, and from them; none to oneself.
@@ -72,6 +77,7 @@ impl DpdkPorts {
             left += usize::from(frame.take().is_some());
         }
         self.received = 0;
+        self.bytes = 0;
         left
     }
 
@@ -106,6 +112,38 @@ impl DpdkPorts {
             frame.edit(edit).then_some(()).ok_or(Refusal::NoBuffer)?;
         }
         self.exits.put(to, frame, refused)
+    }
+
+    /// A frame that is chained, or whose tags the device has taken off; without it when it cannot be used.
+    #[inline(never)]
+    fn admit_anyhow(&mut self, i: usize) {
+        let slot = &mut self.burst[i];
+        if !slot.as_mut().is_some_and(Mbuf::admit) {
+            *slot = None;
+        }
+    }
+
+    /// The frames of the burst, to be written by a generator of frames.
+    pub fn bytes_of_burst(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.burst[..self.received].iter_mut().flatten().map(Mbuf::head)
+    }
+
+    #[inline(never)]
+    fn dispatch_other(&mut self, verdict: Verdict, mut frame: Mbuf, refused: &mut Refused) {
+        match verdict {
+            Verdict::Forward(port) | Verdict::Reply(port) => {
+                let sent = self.exits.put(port, frame, refused);
+                sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+            }
+            Verdict::Flood(flood) => self.flood(flood, frame, refused),
+            Verdict::Hand(to) => {
+                if let Some(port) = self.from {
+                    frame.set_port(u16::from(port.0));
+                }
+                refused.hand += u32::from(!self.hand_frame(to, frame));
+            }
+            Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => self.free(frame),
+        }
     }
 
     fn hand_frame(&mut self, to: WorkerId, frame: Mbuf) -> bool {
@@ -144,6 +182,58 @@ impl DpdkPorts {
     }
 }
 
+/// How many frames ahead the first line of one is asked for.
+const AHEAD: usize = 4;
+
+impl Frames for DpdkPorts {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.received
+    }
+
+    #[inline(always)]
+    fn origin(&self) -> Option<PortId> {
+        self.from
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        if let Some(next) = &self.burst[(i + AHEAD) & (BURST - 1)] {
+            next.prefetch();
+        }
+        let i = i & (BURST - 1);
+        if let Some(frame) = &self.burst[i]
+            && !frame.is_ordinary()
+        {
+            self.admit_anyhow(i);
+        }
+        match &mut self.burst[i] {
+            Some(frame) => {
+                self.bytes += u64::from(frame.len());
+                frame.look()
+            }
+            None => Look { data: &mut [], len: 0, checksum_good: false },
+        }
+    }
+
+    #[inline(always)]
+    fn look(&mut self, i: usize) -> Look<'_> {
+        match &mut self.burst[i & (BURST - 1)] {
+            Some(frame) => frame.look(),
+            None => Look { data: &mut [], len: 0, checksum_good: false },
+        }
+    }
+
+    fn head(&mut self, i: usize) -> Head<'_> {
+        let from = self.from;
+        match &mut self.burst[i & (BURST - 1)] {
+            Some(frame) => frame.whole(from),
+            // Seen as an empty head: a runt.
+            None => Head { port: from.unwrap_or_default(), ..Head::default() },
+        }
+    }
+}
+
 impl Ports for DpdkPorts {
     type Buffer = HeldFrame;
 
@@ -155,28 +245,13 @@ impl Ports for DpdkPorts {
         // is a valid `Some`. The slot holds the started device; the queue is this worker's (`Exits`).
         let n = usize::from(unsafe { sys::fs_eth_rx_burst(device, queue, room, BURST as u16) });
         self.received = n;
-        self.handed = false;
-        if n == 0 {
-            return 0;
-        }
-        let mut bytes = 0;
-        for slot in &mut self.burst[..n] {
-            let Some(frame) = slot else { continue };
-            if frame.admit(u16::from(from.0)) {
-                bytes += u64::from(frame.len());
-                frame.prefetch();
-            } else {
-                // Seen as an empty head: a runt.
-                *slot = None;
-            }
-        }
-        self.counters[from.index()].received(n as u64, bytes);
+        self.from = Some(from);
         n
     }
 
     fn receive_handed(&mut self) -> usize {
         self.abandon();
-        self.handed = true;
+        self.from = None;
         let rings = self.hand_in.len();
         for i in 0..rings {
             let ring = &mut self.hand_in[(self.next_hand + i) % rings];
@@ -193,40 +268,37 @@ impl Ports for DpdkPorts {
     }
 
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
-        let handed = self.handed;
-        for (head, frame) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            *head = match frame {
-                None => Head::default(),
-                Some(frame) => Head {
-                    len: frame.len(),
-                    port: PortId(frame.port() as u8),
-                    handed,
-                    checksum_good: frame.checksum_good(),
-                    data: frame.head(),
-                },
-            };
+        for i in 0..self.received {
+            self.admit(i);
+        }
+        let from = self.from;
+        for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
+            *head = slot.as_mut().map_or(Head { port: from.unwrap_or_default(), ..Head::default() }, |f| f.whole(from));
         }
         self.received
     }
 
     fn keep(&mut self, frame: usize) -> Option<HeldFrame> {
-        let frame = self.burst[..self.received].get_mut(frame)?.take()?;
+        let mut frame = self.burst[..self.received].get_mut(frame)?.take()?;
+        if let Some(port) = self.from {
+            frame.set_port(u16::from(port.0));
+        }
         Some(HeldFrame { frame, _eal: self.eal.clone() })
     }
 
     fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
-        for (index, verdict) in verdicts.iter().enumerate().take(self.received) {
+        let received = self.received.min(BURST);
+        if let Some(port) = self.from {
+            let bytes = mem::take(&mut self.bytes);
+            self.counters[port.index() & (PORTS_MAX - 1)].received(received as u64, bytes);
+        }
+        for (index, verdict) in verdicts.iter().enumerate().take(received) {
             let Some(frame) = self.burst[index].take() else { continue };
-            match *verdict {
-                Verdict::Forward(port) | Verdict::Reply(port) => {
-                    let sent = self.exits.put(port, frame, refused);
-                    sent.unwrap_or_else(|refusal| refusal.count(port, refused));
-                }
-                Verdict::Flood(flood) => self.flood(flood, frame, refused),
-                Verdict::Hand(to) => refused.hand += u32::from(!self.hand_frame(to, frame)),
-                Verdict::Hold(_) | Verdict::Consumed | Verdict::Punt(_) | Verdict::Drop(_) => {
-                    self.free(frame)
-                }
+            if let Verdict::Forward(port) = *verdict {
+                let sent = self.exits.put(port, frame, refused);
+                sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+            } else {
+                self.dispatch_other(*verdict, frame, refused);
             }
         }
         self.received = 0;
@@ -262,7 +334,9 @@ impl Ports for DpdkPorts {
         self.obey();
         self.relay(refused);
         self.exits.push_out_all(refused);
-        add(refused, &mut self.pending);
+        if !self.pending.is_nothing() {
+            add(refused, &mut self.pending);
+        }
     }
 }
 

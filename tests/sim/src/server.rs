@@ -6,7 +6,7 @@ use crate::queue::{MS, S};
 use crate::random::Random;
 use crate::tcp::{Out, Tcp, Told};
 use core::net::Ipv4Addr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tests_model::Mac;
 
 /// Connections that the kernel takes on while the process does not (Linux's `somaxconn` is larger).
@@ -36,6 +36,8 @@ type Key = ((Ipv4Addr, u16), u16);
 struct Connection {
     tcp: Tcp,
     until: Option<u64>,
+    /// Its place in the server's schedule.
+    due: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Server {
     /// Its neighbour cache.
     pub neighbours: Neighbours,
     connections: BTreeMap<Key, Connection>,
+    /// When connections want to be called: thousands wait in TIME_WAIT, and every frame asks for the first.
+    schedule: BTreeSet<(u64, Key)>,
     jobs: VecDeque<Job>,
     busy_until: Option<u64>,
     id: u16,
@@ -95,6 +99,7 @@ impl Server {
             work,
             neighbours: Neighbours::new((mac, vip)),
             connections: BTreeMap::new(),
+            schedule: BTreeSet::new(),
             jobs: VecDeque::new(),
             busy_until: None,
             id: 0,
@@ -130,6 +135,7 @@ impl Server {
             }
             Health::Gone => {
                 self.connections.clear();
+                self.schedule.clear();
                 self.jobs.clear();
                 self.busy_until = None;
                 self.neighbours.clear();
@@ -204,7 +210,7 @@ impl Server {
         let ended = self.connections.get(&key).is_some_and(|c| c.tcp.is_gone());
         let begins = segment.flags & (SYN | ACK | RST) == SYN;
         if ended && begins {
-            self.connections.remove(&key);
+            self.forget(key);
         }
         if let Some(connection) = self.connections.get_mut(&key) {
             if connection.tcp.is_gone() {
@@ -229,7 +235,7 @@ impl Server {
                 return; // The backlog is full.
             }
             let tcp = Tcp::accept(segment, self.random.next() as u32, now);
-            self.connections.insert(key, Connection { tcp, until: None });
+            self.connections.insert(key, Connection { tcp, until: None, due: None });
             self.settle(key, now, sends);
             return;
         }
@@ -243,8 +249,29 @@ impl Server {
         self.transmit(key, &out, now, sends);
     }
 
-    /// Sends what a connection has to send, and lets the process read.
+    fn forget(&mut self, key: Key) {
+        if let Some(due) = self.connections.remove(&key).and_then(|connection| connection.due) {
+            self.schedule.remove(&(due, key));
+        }
+    }
+
+    /// Sends what a connection has to send, lets the process read, and notes when it is due.
     fn settle(&mut self, key: Key, now: u64, sends: &mut Sends) {
+        self.serve(key, now, sends);
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let due = connection.until.or(connection.tcp.deadline);
+        let before = core::mem::replace(&mut connection.due, due);
+        if before != due {
+            if let Some(at) = before {
+                self.schedule.remove(&(at, key));
+            }
+            if let Some(at) = due {
+                self.schedule.insert((at, key));
+            }
+        }
+    }
+
+    fn serve(&mut self, key: Key, now: u64, sends: &mut Sends) {
         for _ in 0..4 {
             let Some(connection) = self.connections.get_mut(&key) else { return };
             let out = core::mem::take(&mut connection.tcp.out);
@@ -265,13 +292,13 @@ impl Server {
                             connection.until = Some(now + TIME_WAIT);
                         }
                     }
-                    Told::Reset | Told::TimedOut | Told::Refused => drop(self.connections.remove(&key)),
+                    Told::Reset | Told::TimedOut | Told::Refused => self.forget(key),
                     Told::Open => {}
                 }
             }
         }
         if self.connections.get(&key).is_some_and(|c| c.tcp.is_gone() && c.until.is_none()) {
-            self.connections.remove(&key);
+            self.forget(key);
         }
     }
 
@@ -316,7 +343,7 @@ impl Server {
             return None;
         }
         let work = self.busy_until.filter(|_| self.health == Health::Well);
-        let tcp = self.connections.values().filter_map(|c| c.until.or(c.tcp.deadline)).min();
+        let tcp = self.schedule.first().map(|(at, _)| *at);
         [work, tcp, self.neighbours.next_deadline()].into_iter().flatten().min()
     }
 
@@ -332,16 +359,12 @@ impl Server {
             }
             self.start_next(now);
         }
-        let due: Vec<Key> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.until.or(c.tcp.deadline).is_some_and(|at| at <= now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in due {
+        let due = self.schedule.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key);
+        // In the order of their names, whenever they were due.
+        for key in due.collect::<BTreeSet<Key>>() {
             let Some(connection) = self.connections.get_mut(&key) else { continue };
             if connection.until.is_some() {
-                self.connections.remove(&key);
+                self.forget(key);
                 continue;
             }
             connection.tcp.handle_deadline(now);

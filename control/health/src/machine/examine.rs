@@ -9,6 +9,10 @@ use dataplane_flow::{ClusterId, TargetId};
 use dataplane_message::AlarmKind;
 use std::net::IpAddr;
 
+/// So many SYNs in a row, for so long, without an answer to any: nobody gets through.
+const CLOSED_SYNS: u64 = 20;
+const CLOSED_NS: u64 = 3_000_000_000;
+
 impl Core {
     /// Every finding, by server, then by router, pool and cluster, then alarms.
     pub(super) fn examine(&self) -> Vec<Finding> {
@@ -110,6 +114,23 @@ impl Core {
                         )
                     });
                 }
+                if !named && !gone && self.is_closed_to_clients(id, cluster.id, place as u16) {
+                    named = true;
+                    let filter = if vip.is_ipv6() {
+                        "ip6tables rpfilter"
+                    } else {
+                        "sysctl net.ipv4.conf.<interface>.rp_filter=2"
+                    };
+                    findings.push(Finding {
+                        target: Some(id),
+                        cluster: Some(cluster.id),
+                        ..Finding::new(
+                            FindingKind::ReversePathFilter,
+                            format!("{name} answers what asks it from {} and no client: a reverse-path filter or a firewall seems to drop what comes from farther away", cluster.probe),
+                            format!("on {name}: ip route get to a client must name the interface of {vip}: mend its default route, or {filter}; and let its firewall accept clients"),
+                        )
+                    });
+                }
                 for slot in routed.iter().filter(|s| s.watch.failure() == Some(&Failure::Refused)) {
                     let check = super::judge::name(&slot.what);
                     findings.push(Finding {
@@ -128,6 +149,21 @@ impl Core {
             }
         }
         findings.dedup();
+    }
+
+    /// None of its clients has been answered for a while, and whoever asks it from its own subnet is.
+    fn is_closed_to_clients(&self, id: TargetId, cluster: ClusterId, place: u16) -> bool {
+        let Some(member) = self.members.get(&(cluster, place, id)) else { return false };
+        let Some((unanswered, first)) = member.passive.unanswered() else { return false };
+        let has_waited = self.now.since(first) >= CLOSED_NS;
+        // One that has served just now has failed: the traffic takes it out.
+        let server = &self.servers[&id];
+        let served =
+            server.bypassed.is_some() || server.served.is_some_and(|at| self.now.since(at) < 60_000_000_000);
+        let routed = || self.watches_at(id).filter(|slot| is_routed(&slot.what));
+        let reached = routed().any(|slot| slot.watch.is_good() && slot.watch.was_ever_good());
+        let failed = self.watches_of((cluster, place, id)).any(|slot| slot.watch.is_failing());
+        unanswered >= CLOSED_SYNS && has_waited && !served && member.out.is_none() && reached && !failed
     }
 
     /// Small packets are answered and large ones are not.

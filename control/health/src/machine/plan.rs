@@ -575,8 +575,7 @@ impl Core {
                     server: name(id),
                     admin,
                     gentle: server.gentle,
-                    // In whole minutes, so that the file is not written for every second that passes.
-                    deadline_ms: left.map(|ns| (ns / 60_000_000_000 + 1) * 60_000),
+                    deadline_ms: left.map(|ns| rounded_up(ns / 1_000_000)),
                 });
             }
         }
@@ -594,4 +593,11 @@ impl Core {
         }
         saved
     }
+}
+
+/// What is left of a time, to within an eighth and never less than it is, so that the file is not written for every
+/// second that passes.
+fn rounded_up(ms: u64) -> u64 {
+    let step = (ms / 16).max(500).next_power_of_two();
+    (ms / step + 1) * step
 }

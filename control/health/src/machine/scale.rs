@@ -1,12 +1,16 @@
 //! Weights as they are told (FS-9, FS-33).
 
 use super::{Core, Member};
-use crate::weights::{Measured, ramp, typical_us};
+use crate::weights::{Measured, Times, ramp};
 use dataplane_flow::{ClusterId, Instant, TargetId};
 use dataplane_message::Chooser;
 
-/// The largest weight.
+/// The largest weight that slow start tells.
 const WEIGHT_MAX: f64 = 1000.0;
+
+/// What weights that are measured add up to: as many turns as the data path compiles, so that a percent of a small
+/// share can be said.
+const TURNS: f64 = 8000.0;
 
 impl Member {
     pub(super) fn full_weight(&self) -> u16 {
@@ -34,11 +38,11 @@ impl Core {
             return members.iter().map(|(id, m)| (*id, m.full_weight())).collect();
         }
         let balance = self.clusters.get(&cluster).and_then(|c| c.balances.get(usize::from(service)));
-        // A server may become four times as strong as its weight says before the scale ends.
-        let scale = if is_dynamic {
-            WEIGHT_MAX / 4.0 / f64::from(largest)
+        let (scale, most) = if is_dynamic {
+            let all: f64 = members.iter().map(|(_, m)| f64::from(m.full_weight())).sum();
+            (TURNS / all, TURNS)
         } else {
-            (WEIGHT_MAX / f64::from(largest)).floor()
+            ((WEIGHT_MAX / f64::from(largest)).floor(), WEIGHT_MAX)
         };
         members
             .iter()
@@ -49,7 +53,7 @@ impl Core {
                 }
                 let factor = if is_dynamic { balance.map_or(1.0, |b| b.factor(*id)) } else { 1.0 };
                 let weight = f64::from(full) * scale * factor * ramp(m.came_back, slow, now);
-                (*id, weight.round().clamp(1.0, WEIGHT_MAX) as u16)
+                (*id, weight.round().clamp(1.0, most) as u16)
             })
             .collect()
     }
@@ -83,16 +87,12 @@ impl Core {
                     let Some(member) = self.members.get_mut(&(plan.id, place as u16, planned.target)) else {
                         continue;
                     };
-                    let fresh = typical_us(&member.report.response, &member.histogram);
-                    let count = |h: &dataplane_message::Histogram| h.buckets.iter().sum::<u64>();
-                    let answered =
-                        count(&member.report.response).saturating_sub(count(&member.histogram)) as f64;
+                    let times = Times::between(&member.report.response, &member.histogram);
                     member.histogram = member.report.response.clone();
                     // A server that comes back is left out until its share is whole.
                     if member.damper.is_open() && member.came_back.is_none() && member.full_weight() > 0 {
-                        let time_us = fresh.unwrap_or(0.0);
                         let weight = f64::from(member.full_weight());
-                        measured.push(Measured { key: planned.target, time_us, answered, weight });
+                        measured.push(Measured { key: planned.target, times, weight });
                     }
                 }
                 if let Some(balance) = cluster.balances.get_mut(place) {

@@ -2,8 +2,10 @@
 
 use super::services::{Known, build_cluster};
 use super::{
-    ClusterTable, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable, address_words,
+    ClusterTable, Doors, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
+    address_words,
 };
+use crate::burst::NO_DOOR;
 use core::net::{IpAddr, Ipv4Addr};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, HashKey, STATES, State, TARGETS_MAX, TargetId};
 use dataplane_message::{
@@ -99,6 +101,8 @@ impl Tables {
             timeouts: timeouts(inputs),
             dead: dead(&targets),
             clusters: clusters.into_boxed_slice(),
+            doors: doors(&targets),
+            server_ports: plan.ports.iter().filter(|p| p.role == PortRole::Server).map(|p| p.id).collect(),
             targets,
             own_macs: inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect(),
             guard: plan.bridge.guard,
@@ -203,6 +207,22 @@ fn targets(inputs: &Inputs<'_>, known: &Known<'_>) -> Box<[TargetTable]> {
         };
     }
     tables.into_boxed_slice()
+}
+
+fn doors(targets: &[TargetTable]) -> Doors {
+    let mut doors = Box::new([NO_DOOR; TARGETS_MAX]);
+    for (door, target) in doors.iter_mut().zip(targets) {
+        *door = self::door(target);
+    }
+    Doors(doors)
+}
+
+fn door(target: &TargetTable) -> u64 {
+    if !target.alive || target.mac == 0 {
+        return NO_DOOR;
+    }
+    let [a, b, c, d, e, f] = MacAddr::from_u64(target.mac).0;
+    u64::from_le_bytes([a, b, c, d, e, f, target.port.0 & 31, 0])
 }
 
 fn ports(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Box<[PortTable; PORTS_MAX]> {

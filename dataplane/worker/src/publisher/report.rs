@@ -44,6 +44,7 @@ impl Publisher {
             drops: DropReason::ALL
                 .iter()
                 .map(|reason| (reason.name().to_owned(), sum(&|c| c.dropped(*reason))))
+                .chain([("inject-full".to_owned(), self.inject_lost)])
                 .filter(|(_, frames)| *frames > 0)
                 .collect(),
             alarms: self.alarms.list(),

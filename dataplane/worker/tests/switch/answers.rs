@@ -200,4 +200,14 @@ fn c7_answers_are_not_lost_behind_others_and_probes_not_behind_one_another() {
     }
     let sent = rig.drain().into_iter().filter(|(port, _)| *port == S[1]).count();
     assert_eq!(sent, 300);
+
+    // What does not fit is counted.
+    for _ in 0..700 {
+        let message = ToDataPath::Inject { port: S[1], frame: answer.clone() };
+        rig.publisher.handle_message(message, rig.now);
+    }
+    let sent = rig.drain().into_iter().filter(|(port, _)| *port == S[1]).count();
+    let lost =
+        rig.report().drops.into_iter().find(|(name, _)| name == "inject-full").map(|(_, frames)| frames);
+    assert_eq!((sent, lost), (512, Some(188)));
 }

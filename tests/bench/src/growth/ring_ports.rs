@@ -1,6 +1,6 @@
 //! Ports on rings in memory: a cable to another thread, without locks.
 
-use dataplane_port::{BURST, EMIT_MAX, Head, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// A frame on the cable, and when it was put there.
@@ -41,6 +41,20 @@ pub(crate) fn cable(room: usize) -> (RingPorts, Tester) {
     (RingPorts { receive, transmit, burst, received: 0 }, Tester { send, receive: back })
 }
 
+impl Flying {
+    #[inline]
+    fn head(&mut self) -> Head<'_> {
+        let len = usize::from(self.len);
+        Head {
+            data: &mut self.bytes[..len],
+            len: u32::from(self.len),
+            port: self.port,
+            handed: false,
+            checksum_good: true,
+        }
+    }
+}
+
 impl RingPorts {
     fn transmit(&mut self, frame: usize, to: PortId, refused: &mut Refused) {
         let flying = Flying { port: to, ..self.burst[frame] };
@@ -57,6 +71,32 @@ impl RingPorts {
         }
         self.received = 0;
         received
+    }
+}
+
+impl Frames for RingPorts {
+    fn count(&self) -> usize {
+        self.received
+    }
+
+    fn origin(&self) -> Option<PortId> {
+        Some(self.burst[0].port)
+    }
+
+    #[inline]
+    fn admit(&mut self, i: usize) -> Look<'_> {
+        self.look(i)
+    }
+
+    #[inline]
+    fn look(&mut self, i: usize) -> Look<'_> {
+        let Head { data, len, checksum_good, .. } = self.head(i);
+        Look { data, len, checksum_good }
+    }
+
+    #[inline]
+    fn head(&mut self, i: usize) -> Head<'_> {
+        self.burst[i].head()
     }
 }
 
@@ -84,14 +124,7 @@ impl Ports for RingPorts {
 
     fn heads<'a>(&'a mut self, heads: &mut [Head<'a>; BURST]) -> usize {
         for (head, flying) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            let len = usize::from(flying.len);
-            *head = Head {
-                data: &mut flying.bytes[..len],
-                len: u32::from(flying.len),
-                port: flying.port,
-                handed: false,
-                checksum_good: true,
-            };
+            *head = flying.head();
         }
         self.received
     }

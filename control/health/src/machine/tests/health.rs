@@ -205,6 +205,35 @@ fn fs30_replies_that_do_not_come_back_are_named_so() {
     );
 }
 
+/// FS-30: a strict reverse-path filter and a default route by another interface: checks are good, no client gets in.
+#[test]
+fn fs30_a_server_that_answers_probes_and_no_client_is_named() {
+    let plan = plan(3, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(3, 0));
+    let found = |world: &World| {
+        let all = world.core.findings().into_iter();
+        all.map(|f| (f.kind, f.target)).collect::<Vec<_>>()
+    };
+    world.run(1000);
+    for i in 0..300 {
+        let row = world.signs.get_mut(&A).expect("seen");
+        row.opened += u64::from(i % 5 == 0);
+        world.run(1000 + i * 20);
+        if i < 100 {
+            assert_eq!(found(&world), [], "{i}");
+        }
+    }
+    assert!(
+        world.found(A).is_empty(),
+        "no check has failed, and the traffic alone never condemns who never served"
+    );
+    assert_eq!(found(&world), [(crate::FindingKind::ReversePathFilter, Some(A))]);
+    let row = world.signs.get_mut(&A).expect("seen");
+    (row.opened, row.accepted) = (row.opened + 1, row.accepted + 1);
+    world.run(7100);
+    assert_eq!(found(&world), [], "one is answered");
+}
+
 /// Row e: a router's fall and return; its servers are moved after 30 s.
 #[test]
 fn fs13_routers() {

@@ -112,3 +112,22 @@ fn fs33_a_running_data_path_knows_better_than_the_state_file() {
         assert_eq!(ends, deadline, "{running} {serial} {targets:?}");
     }
 }
+
+/// A drain's deadline was saved in whole minutes: one of ten seconds began anew with sixty after a restart.
+#[test]
+fn fs33_a_saved_deadline_is_right_to_within_an_eighth_and_rarely_written() {
+    let plan = plan(2, ClusterMode::LoadSharing);
+    let mut world = World::new(&plan, &settings(2, 0));
+    world.flows.insert(A, 5);
+    let order = Order::Drain { target: A, deadline_ms: Some(300_000), gentle: false };
+    assert_eq!(world.core.handle_order(order, world.now), Ok(()));
+    let (mut written, mut last) = (0, None);
+    for second in 1..300 {
+        world.run(second * 1000);
+        let saved = world.core.saved().servers[0].deadline_ms.expect("it has a deadline");
+        let left = 300_000 - second * 1000;
+        assert!(saved >= left && saved <= left + left / 8 + 1024, "{left} {saved}");
+        written += u32::from(last.replace(saved) != Some(saved));
+    }
+    assert!(written < 60, "{written}");
+}

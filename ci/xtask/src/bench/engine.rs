@@ -1,19 +1,17 @@
-//! `cargo xtask bench`: what a packet costs.
+//! The engine of one worker alone, over frames in memory.
 //!
 //! Instructions, since times mean little on a shared machine: the bench program runs under callgrind
 //! with N and with 2N packets, and the difference by N leaves start-up and table filling out. Repeats
 //! to the instruction for the same binary. The time beside it is colour.
 
-use crate::build;
 use crate::shell::{self, have};
-use crate::workspace::{self, cargo, packages};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
 const PACKETS: u64 = 64_000;
-const TIMED_PACKETS: u64 = 20_000_000;
+const TIMED_PACKETS: u64 = 5_000_000;
 
 /// (case of the bench program, established flows)
 const CASES: [(&str, u32); 6] = [
@@ -25,10 +23,8 @@ const CASES: [(&str, u32); 6] = [
     ("bridge", 1000),
 ];
 
-/// Measures, prints a table, writes it as JSON under `target/`.
-pub(crate) fn run() -> Result<()> {
-    shell::run(&mut cargo("build --release -p tests-bench"))?;
-    let program = build::programs()?.join("flowswitch-bench");
+/// Measures and prints a table; writes it as JSON into `folder`.
+pub(crate) fn run(program: &Path, folder: &Path) -> Result<()> {
     let counts = have("valgrind");
     if !counts {
         println!("instructions: not measured, because valgrind is not installed (package valgrind)");
@@ -36,8 +32,8 @@ pub(crate) fn run() -> Result<()> {
     println!("\n{:<10} {:>8}  {:>20}  {:>10}", "packets", "flows", "instructions/packet", "ns/packet");
     let mut rows = Vec::new();
     for (case, flows) in CASES {
-        let instructions = if counts { Some(instructions(&program, case, flows)?) } else { None };
-        let nanoseconds = nanoseconds(&program, case, flows)?;
+        let instructions = if counts { Some(instructions(program, case, flows)?) } else { None };
+        let nanoseconds = nanoseconds(program, case, flows)?;
         let counted = instructions.map_or("not measured".into(), |n| n.to_string());
         println!("{case:<10} {flows:>8}  {counted:>20}  {nanoseconds:>10.1}");
         rows.push(json!({
@@ -51,23 +47,7 @@ pub(crate) fn run() -> Result<()> {
         "\nThe engine of one worker alone: bursts of 32, TCP, 60 bytes, 8 servers, Maglev; no device. Instructions: \
          callgrind, {PACKETS} packets. Time: one run of {TIMED_PACKETS} packets."
     );
-    let file = workspace::target()?.join("bench.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&Value::Array(rows))?)?;
-    println!("written: {}", file.display());
-    benches()
-}
-
-/// Every benchmark of cargo's there is.
-fn benches() -> Result<()> {
-    for package in packages()?.iter().filter(|p| !p.benches.is_empty()) {
-        if !package.default && build::dpdk_lacks().is_some() {
-            println!("skipped: {}, because DPDK is not installed", package.name);
-            continue;
-        }
-        for bench in &package.benches {
-            shell::run(&mut cargo(&format!("bench -p {} --bench {bench}", package.name)))?;
-        }
-    }
+    std::fs::write(folder.join("engine.json"), serde_json::to_string_pretty(&Value::Array(rows))?)?;
     Ok(())
 }
 

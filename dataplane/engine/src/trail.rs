@@ -1,0 +1,235 @@
+//! What all frames of a kind have in common, found out once.
+//!
+//! Frames that come in by one port, in one VLAN, from one station to one other, and to (of a server: from)
+//! one VIP share all that [`crate::classify`] finds out about them but their flow. The first one *lays* a
+//! trail, the others go along it. Where frames go is not in it, but for a server's, which go to their router
+//! or a station; that is the tables' business, and the flow's.
+//!
+//! Trails are a direct-mapped memory of a fixed size, keyed at random, so nobody can aim at another's
+//! place. They are all forgotten with new tables, and when stations are told anew.
+
+use crate::Engine;
+use crate::bridge::{Learner, NO_ROUTER};
+use crate::classify::{Meta, Way};
+use crate::tables::{HopWay, Station, Tables};
+use dataplane_flow::{ClusterId, RouterId, TargetId};
+use dataplane_message::PortRole;
+use dataplane_port::{Head, PortId, PortSet};
+use dataplane_wire::{MacAddr, Plain};
+
+/// Trails at a time. A power of two, and what an index of one byte reaches.
+pub(crate) const TRAILS: usize = 256;
+
+/// What is the same for all frames of a kind.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Trail {
+    /// Both stations, port, VLAN, VIP; see [`key`]. Zero: no trail.
+    key: Key,
+    /// The first half of an IPv6 VIP.
+    network: u64,
+    /// The flow key's last word, without protocol and ports.
+    pub(crate) flow: u64,
+    /// Ports that a frame can leave by in the form it has, a bit each.
+    pub(crate) exits: u64,
+    /// The router that it comes from or goes to, or [`NO_ROUTER`].
+    pub(crate) router: RouterId,
+    /// A server's frames: the server.
+    pub(crate) sender: TargetId,
+    /// A server's frames: where they leave.
+    pub(crate) exit: PortId,
+    /// UDP has to be read more closely (QUIC).
+    pub(crate) reads_udp: bool,
+}
+
+type Key = [u64; 3];
+
+const NONE: Trail = Trail {
+    key: [0; 3],
+    network: 0,
+    flow: 0,
+    exits: 0,
+    router: NO_ROUTER,
+    sender: TargetId::NONE,
+    exit: PortId(0),
+    reads_udp: true,
+};
+
+/// The trails of one worker.
+#[derive(Debug)]
+pub(crate) struct Trails {
+    places: Box<[Trail; TRAILS]>,
+    factors: [u64; 2],
+}
+
+impl Trails {
+    /// None yet; `seed` is random.
+    pub(crate) fn new(seed: [u64; 2]) -> Self {
+        let factors = seed.map(|f| (f ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1);
+        Self { places: Box::new([NONE; TRAILS]), factors }
+    }
+
+    /// Forgets all.
+    pub(crate) fn forget(&mut self) {
+        self.places.fill(NONE);
+    }
+
+    /// The trail's place.
+    #[inline(always)]
+    pub(crate) fn place(&self, key: &Key) -> u8 {
+        let [a, b] = self.factors;
+        let rest = key[1] ^ key[2].rotate_left(31);
+        (key[0].wrapping_mul(a).wrapping_add(rest.wrapping_mul(b)) >> 56) as u8
+    }
+
+    /// The trail at its place, if it is this one. `network`: the first half of an IPv6 VIP.
+    #[inline(always)]
+    pub(crate) fn find(&self, place: u8, key: &Key, network: u64) -> Option<&Trail> {
+        let trail = self.find_v4(place, key)?;
+        (trail.network == network).then_some(trail)
+    }
+
+    /// The same where the key tells of an IPv4 packet.
+    #[inline(always)]
+    pub(crate) fn find_v4(&self, place: u8, key: &Key) -> Option<&Trail> {
+        let trail = &self.places[usize::from(place)];
+        let [a, b, c] = trail.key;
+        (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
+    }
+
+    /// All places.
+    #[inline(always)]
+    pub(crate) fn all(&self) -> &[Trail; TRAILS] {
+        &self.places
+    }
+}
+
+/// The key of an untagged IPv4 packet's trail: both stations, where it came from, and the VIP's address as it
+/// lies in the frame.
+#[inline(always)]
+pub(crate) fn key_v4(stations: (u64, u32), origin: u64, vip: u32) -> Key {
+    [stations.0, u64::from(stations.1) | origin << 32, u64::from(vip)]
+}
+
+/// The same of any packet. Of an IPv6 VIP the second half is in it.
+#[inline(always)]
+pub(crate) fn key(ends: &[u8; 12], plain: &Plain, head: &Head<'_>, vip: u64) -> Key {
+    let [a @ .., _, _, _, _] = *ends;
+    let [.., w, x, y, z] = *ends;
+    let vip = if plain.v6 { vip } else { u64::from((vip as u32).swap_bytes()) };
+    let [first, second, third] =
+        key_v4((u64::from_le_bytes(a), u32::from_le_bytes([w, x, y, z])), u64::from(head.origin()), 0);
+    [first, second | u64::from(plain.vid) << 48 | u64::from(plain.v6) << 63, third | vip]
+}
+
+impl Engine {
+    /// Lays a trail for the frames that are like this one, if they are all to be treated alike.
+    #[cold]
+    pub(crate) fn lay_trail(&mut self, head: &Head<'_>, meta: &Meta) {
+        let Some(plain) = Plain::read(head.data, head.len, head.checksum_good) else { return };
+        // As they came: the destination may be another one by now.
+        let mut ends = [0; 12];
+        ends[..6].copy_from_slice(&MacAddr::from_u64(meta.to).0);
+        ends[6..].copy_from_slice(&MacAddr::from_u64(meta.from).0);
+        let serves = self.tables.server_ports.contains(head.port);
+        let Some(sides) = Sides::read(head.data, &plain, serves) else { return };
+        let trail = match meta.way {
+            Way::Inbound | Way::InboundFragment if !serves => {
+                inbound(&self.tables, &self.learner, head, meta)
+            }
+            Way::Outbound if serves => outbound(&self.tables, head, meta),
+            _ => None,
+        };
+        if let Some(trail) = trail {
+            let key = key(&ends, &plain, head, sides.vip[1]);
+            let place = self.trails.place(&key);
+            self.trails.places[usize::from(place)] = Trail { key, network: sides.vip[0], ..trail };
+        }
+    }
+}
+
+/// A packet's two addresses, as words of a flow key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sides {
+    /// The source; of a server's packet the destination.
+    pub(crate) client: [u64; 2],
+    /// The other one.
+    pub(crate) vip: [u64; 2],
+}
+
+impl Sides {
+    /// `serves`: servers are behind the frame's port.
+    #[inline(always)]
+    pub(crate) fn read(data: &[u8], plain: &Plain, serves: bool) -> Option<Self> {
+        if !plain.v6 {
+            let pair = plain.pair.rotate_left(if serves { 32 } else { 0 });
+            return Some(Self { client: [0, pair >> 32], vip: [0, pair & 0xffff_ffff] });
+        }
+        let addresses: &[u8; 32] = data.get(plain.l3 + 8..)?.first_chunk()?;
+        let word = |at: usize| u64::from_be_bytes(core::array::from_fn(|i| addresses[at + i]));
+        let (source, destination) = ([word(0), word(8)], [word(16), word(24)]);
+        let (client, vip) = if serves { (destination, source) } else { (source, destination) };
+        Some(Self { client, vip })
+    }
+}
+
+/// Of frames to a VIP from a station outside that is known.
+fn inbound(tables: &Tables, learner: &Learner, head: &Head<'_>, meta: &Meta) -> Option<Trail> {
+    if tables.ports[head.port.index() & 31].role != PortRole::Outside || meta.sender != TargetId::NONE {
+        return None;
+    }
+    let v6 = meta.key.is_v6();
+    let router = if head.handed { NO_ROUTER } else { learner.known(head.port, meta)?[usize::from(v6)] };
+    Some(Trail {
+        flow: flow_word(meta.cluster, v6),
+        exits: exits(tables, meta),
+        router,
+        reads_udp: false,
+        ..NONE
+    })
+}
+
+/// Of a server's frames to a router, or to a station that was learned.
+fn outbound(tables: &Tables, head: &Head<'_>, meta: &Meta) -> Option<Trail> {
+    if meta.is_group() {
+        return None;
+    }
+    let v6 = meta.key.is_v6();
+    let (exit, router) = match tables.stations.find(meta.vlan, meta.to)? {
+        Station::Router(id, port) => {
+            let hop = tables.pools.router(id).map(|router| &router.hops[usize::from(v6)]);
+            match hop {
+                Some(hop) if hop.way == HopWay::Straight => (port, hop.router),
+                Some(_) => return None,
+                None => (port, NO_ROUTER),
+            }
+        }
+        Station::Learned(port) => (port, NO_ROUTER),
+        Station::Vmac(_) | Station::Server(..) => return None,
+    };
+    let exits = exits(tables, meta);
+    let leaves = exit != head.port && exits >> (exit.0 & 63) & 1 != 0;
+    let quic = tables.cluster(meta.cluster)?.quic;
+    leaves.then_some(Trail {
+        flow: flow_word(meta.cluster, v6),
+        exits,
+        router,
+        sender: meta.sender,
+        exit,
+        reads_udp: quic,
+        ..NONE
+    })
+}
+
+/// See [`dataplane_flow::FlowKey::new`].
+fn flow_word(cluster: ClusterId, v6: bool) -> u64 {
+    dataplane_flow::FlowKey::new(dataplane_flow::KeyKind::Flow, cluster, 0, v6, [0; 2], 0, 0).words()[2]
+}
+
+/// Ports that are up and carry the frame's VLAN in the frame's form.
+fn exits(tables: &Tables, meta: &Meta) -> u64 {
+    let vlan = tables.vlan(meta.vlan);
+    let same_form = if meta.tagged { vlan.tagged } else { vlan.untagged };
+    let up: PortSet = same_form.iter().filter(|port| tables.ports[port.index() & 31].up).collect();
+    u64::from(up.0)
+}

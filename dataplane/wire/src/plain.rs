@@ -1,0 +1,251 @@
+//! A shortcut of the one parser, for the frames that nearly all traffic is made of.
+//!
+//! Read first: `layers.rs`. Where [`Plain::read`] gives an answer, [`crate::Layers::parse`] gives the same
+//! one with more words and no flaw; a property test holds them together. What it does not know it leaves
+//! to that pass: options, extension headers, first fragments, ICMP, second tags, anything malformed.
+
+use crate::layers::{protocol, sums_to_zero};
+
+/// FIN, SYN and RST: what begins or ends a connection.
+const CONTROLS: u8 = 0x07;
+
+/// The plainest of all: TCP in IPv4 without options, untagged, whole, and neither SYN nor FIN nor RST.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainTcp<'a> {
+    frame: &'a [u8; 54],
+    /// Bytes of data.
+    pub data_len: u32,
+}
+
+impl<'a> PlainTcp<'a> {
+    /// Reads a frame of `len` bytes of which `data` is the first segment, if it is such a one.
+    #[inline(always)]
+    pub fn read(data: &'a [u8], len: u32, checksum_good: bool) -> Option<Self> {
+        let frame: &[u8; 54] = data.first_chunk()?;
+        let word = |at: usize| word(frame, at);
+        // EtherType, version and header length; then "more fragments", the fragment's offset and the protocol.
+        const TCP: u32 = (protocol::TCP as u32) << 24;
+        if word(12) & 0x00ff_ffff != 0x0045_0008 || word(20) & 0xff00_ff3f != TCP {
+            return None;
+        }
+        let total = u32::from((word(16) as u16).swap_bytes());
+        let offset = u32::from(frame[46] >> 4) * 4;
+        if 14 + total > len || offset < 20 || total < 20 + offset || frame[47] & CONTROLS != 0 {
+            return None;
+        }
+        if !checksum_good {
+            // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
+            // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
+            let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
+            let (sum, again) = sum.carrying_add(u64::from(word(30)), carry);
+            if !is_multiple(sum.wrapping_add(u64::from(again))) {
+                return None;
+            }
+        }
+        Some(Self { frame, data_len: total - 20 - offset })
+    }
+
+    /// Four bytes as they lie in the frame.
+    #[inline(always)]
+    fn word(&self, at: usize) -> u32 {
+        word(self.frame, at)
+    }
+
+    /// Both stations' addresses, the destination first, as they lie in the frame.
+    #[inline(always)]
+    pub fn stations(&self) -> (u64, u32) {
+        (long(self.frame, 0), self.word(8))
+    }
+
+    /// The source address, as it lies in the frame (`u32::from_be` makes a number of it).
+    #[inline(always)]
+    pub fn source(&self) -> u32 {
+        self.word(26)
+    }
+
+    /// The destination address, as it lies in the frame.
+    #[inline(always)]
+    pub fn destination(&self) -> u32 {
+        self.word(30)
+    }
+
+    /// Source port (high half) and destination port.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        u32::from_be(self.word(34))
+    }
+
+    /// The sequence number behind its data.
+    #[inline(always)]
+    pub fn next_sequence(&self) -> u32 {
+        u32::from_be(self.word(38)).wrapping_add(self.data_len)
+    }
+}
+
+/// What a frame holds that carries an IP packet without any peculiarity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain {
+    /// The VLAN that its tag names; 0 without tag, or with a priority tag.
+    pub vid: u16,
+    /// Offset of the network header: 14 or 18.
+    pub l3: usize,
+    /// IPv6.
+    pub v6: bool,
+    /// IP protocol number. TCP has neither SYN nor FIN nor RST. Never ICMP.
+    pub protocol: u8,
+    /// A later fragment: it has no ports.
+    pub later: bool,
+    /// Source port (high half) and destination port; 0 where there are none.
+    pub ports: u32,
+    /// IPv4: source (high half) and destination address, as numbers.
+    pub pair: u64,
+    /// A later fragment's identification.
+    pub id: u16,
+    /// TCP: bytes of data.
+    pub data_len: u32,
+}
+
+impl Plain {
+    /// Reads a frame of `len` bytes of which `data` is the first segment, if it is a plain one.
+    #[inline(always)]
+    pub fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Self> {
+        let ends: &[u8; 18] = data.first_chunk()?;
+        let (mut vid, mut l3) = (0, 14);
+        let mut ethertype = [ends[12], ends[13]];
+        if ethertype == [0x81, 0x00] {
+            vid = u16::from_be_bytes([ends[14], ends[15]]) & 0x0fff;
+            ethertype = [ends[16], ends[17]];
+            l3 = 18;
+        }
+        let packet = data.get(l3..)?;
+        match ethertype {
+            [0x08, 0x00] if packet.first() == Some(&0x45) => {
+                Self::read_v4(packet.first_chunk()?, vid, l3, len, checksum_good)
+            }
+            [0x86, 0xdd] => Self::read_v6(packet, vid, l3, len),
+            _ => None,
+        }
+    }
+
+    /// `packet` begins with a header of 20 bytes, and goes on beyond the packet's end if that is short.
+    #[inline(always)]
+    fn read_v4(packet: &[u8; 40], vid: u16, l3: usize, len: u32, checksum_good: bool) -> Option<Self> {
+        let (header, rest) = packet.split_first_chunk::<20>()?;
+        let rest: &[u8; 20] = rest.first_chunk()?;
+        let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+        if !checksum_good && !sums_to_zero(header) {
+            return None;
+        }
+        let payload = total.checked_sub(20)?;
+        if l3 as u32 + total > len {
+            return None;
+        }
+        let word =
+            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let mut plain = Self {
+            vid,
+            l3,
+            v6: false,
+            protocol: header[9],
+            later: false,
+            ports: 0,
+            pair: u64::from(word(12)) << 32 | u64::from(word(16)),
+            id: 0,
+            data_len: 0,
+        };
+        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+        if fragment != 0 {
+            plain.id = u16::from_be_bytes([header[4], header[5]]);
+            return plain.as_later_fragment(fragment, payload);
+        }
+        plain.with_ports(rest, payload)
+    }
+
+    #[inline(always)]
+    fn read_v6(packet: &[u8], vid: u16, l3: usize, len: u32) -> Option<Self> {
+        let (header, rest) = packet.split_first_chunk::<40>()?;
+        let payload = u32::from(u16::from_be_bytes([header[4], header[5]]));
+        if header[0] >> 4 != 6 || l3 as u32 + 40 + payload > len {
+            return None;
+        }
+        let protocol = header[6];
+        // RFC 8200 §4: hop-by-hop, routing, fragment, destination options; mobility, HIP, shim6.
+        if matches!(protocol, 0 | 43 | 44 | 60 | 135 | 139 | 140 | protocol::ICMPV6) {
+            return None;
+        }
+        let plain = Self { vid, l3, v6: true, protocol, later: false, ports: 0, pair: 0, id: 0, data_len: 0 };
+        match rest.first_chunk::<20>() {
+            Some(rest) => plain.with_ports(rest, payload),
+            // UDP with few bytes in a frame that was not padded, or no packet with ports at all.
+            None => {
+                let mut some = [0; 20];
+                let there = rest.len().min(20);
+                some[..there].copy_from_slice(rest.get(..there)?);
+                if protocol == protocol::TCP || there < 12 && payload >= there as u32 {
+                    return None;
+                }
+                plain.with_ports(&some, payload)
+            }
+        }
+    }
+
+    /// RFC 791 §3.1; F14. `fragment`: the flag "more" and the offset in units of eight bytes.
+    #[inline(always)]
+    fn as_later_fragment(mut self, fragment: u16, payload: u32) -> Option<Self> {
+        let offset = u32::from(fragment & 0x1fff) * 8;
+        let more = fragment & 0x2000 != 0;
+        let overwrites = offset == 8 && self.protocol == protocol::TCP;
+        if offset == 0 || offset + payload > 65_535 || more && payload == 0 || overwrites {
+            return None;
+        }
+        if self.protocol == protocol::ICMP || self.protocol == protocol::ICMPV6 {
+            return None;
+        }
+        self.later = true;
+        Some(self)
+    }
+
+    /// `rest` begins the transport packet, which has `payload` bytes.
+    #[inline(always)]
+    fn with_ports(mut self, rest: &[u8; 20], payload: u32) -> Option<Self> {
+        let ports = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+        match self.protocol {
+            protocol::TCP => {
+                let header_len = u32::from(rest[12] >> 4) * 4;
+                // A header that is longer than the packet, or shorter than 20 bytes.
+                self.data_len = payload.checked_sub(header_len)?;
+                if header_len < 20 || rest[13] & CONTROLS != 0 {
+                    return None;
+                }
+                self.ports = ports;
+            }
+            protocol::UDP if payload >= 8 => self.ports = ports,
+            protocol::SCTP if payload >= 12 => self.ports = ports,
+            protocol::UDP | protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => return None,
+            _ => {}
+        }
+        Some(self)
+    }
+}
+
+/// Four bytes as they lie in the frame. Taken as a whole: of single bytes the compiler makes single loads.
+#[inline(always)]
+fn word(frame: &[u8; 54], at: usize) -> u32 {
+    frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Whether it is a multiple of 2^16 - 1: times the inverse of that, modulo 2^64, such numbers are the small ones.
+#[inline(always)]
+fn is_multiple(sum: u64) -> bool {
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
+}
+
+/// Eight bytes as they lie in the frame.
+#[inline(always)]
+fn long(frame: &[u8; 54], at: usize) -> u64 {
+    frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;

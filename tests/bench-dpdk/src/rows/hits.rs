@@ -1,0 +1,88 @@
+//! P3: hits against testpmd, at three sizes; P17: what all windows have allocated.
+
+use super::{Session, flows_text};
+use crate::case::Case;
+use crate::testpmd;
+use crate::traffic::Template;
+use anyhow::Result;
+use tests_bench::{Limits, Row, median};
+
+/// (flows, bounds)
+const SIZES: [(u32, Limits); 3] = [
+    (1 << 10, Limits::at_most(1.9, 1.4, "x")),
+    (1 << 20, Limits::at_most(3.0, 2.2, "x")),
+    (1 << 24, Limits::at_most(3.3, 2.5, "x")),
+];
+
+const ALLOCATIONS: Limits = Limits::at_most(0.0, 0.0, "");
+
+pub(crate) fn rows(session: &mut Session) {
+    if !session.wants("P3") {
+        return;
+    }
+    for (flows, limits) in SIZES {
+        let text = flows_text(flows);
+        let row =
+            Row::new("P3", format!("net_null, inbound hit, {text} flows"), "cycles/packet (TSC)", &limits);
+        if session.quick && flows > 1 << 20 {
+            session.tell(&row.not_measured("left out by --quick"));
+            continue;
+        }
+        session.say(&format!("P3: {text} flows against testpmd"));
+        let row = match measure(session, flows) {
+            Err(error) => row.not_measured(format!("{error:#}")),
+            Ok(Rounds { ours, all, peer, fill: (used, room) }) => {
+                session.plot("flows", "hit", f64::from(flows), median(&ours));
+                row.compared(&ours, &peer, testpmd::NAME, &limits).note(format!(
+                    "without the generator ({:.1} with it), measured as a C loop rx, stamp, tx less one without \
+                     stamp; flows uniformly; {used} entries of {room} places; 1 us from burst to burst",
+                    median(&all)
+                ))
+            }
+        };
+        session.tell(&row);
+    }
+}
+
+struct Rounds {
+    /// Without the generator.
+    ours: Vec<f64>,
+    /// With it.
+    all: Vec<f64>,
+    peer: Vec<f64>,
+    /// Entries in use, and places.
+    fill: (u64, u64),
+}
+
+fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
+    let mut rig = session.rig(Case::Inbound, flows)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, flows)?;
+    let frame = Template::new(Case::Inbound.kind(), crate::traffic::From::Client).short();
+    let mut rounds = Rounds { ours: Vec::new(), all: Vec::new(), peer: Vec::new(), fill: rig.fill() };
+    let mut generator = Vec::new();
+    for _ in 0..session.rounds {
+        session.measure(&mut rig, packets / 8)?;
+        rounds.all.push(session.measure(&mut rig, packets)?.tsc_each());
+        rounds.peer.push(session.testpmd()?);
+        let ground = session.ground()?;
+        let stamped = rig.floor(ground, 4 * packets, Some(frame), flows)?.tsc_each();
+        let plain = rig.floor(ground, 4 * packets, None, flows)?.tsc_each();
+        generator.push(stamped - plain);
+    }
+    // Small against what disturbs a round: its median is subtracted from each.
+    let generator = median(&generator).max(0.0);
+    rounds.ours = rounds.all.iter().map(|all| all - generator).collect();
+    Ok(rounds)
+}
+
+/// The last row: over everything that was measured before.
+pub(crate) fn allocations(session: &mut Session) {
+    let row = Row::new("P17", "calls of the allocator in all measured windows", "calls", &ALLOCATIONS);
+    let row = if session.packets == 0 {
+        row.not_measured("no window was measured")
+    } else {
+        let note = format!("{} million packets of all kinds", session.packets / 1_000_000);
+        row.measured(session.allocations as f64, &ALLOCATIONS).note(note)
+    };
+    session.tell(&row);
+}

@@ -1,0 +1,99 @@
+//! P10: what the first packet of a flow costs; P11: how many flows a second begin.
+
+use super::Session;
+use crate::case::Case;
+use crate::handshake::Handshakes;
+use crate::meter;
+use crate::rig::{Rig, Size};
+use crate::script::{Counted, Stream};
+use crate::traffic::{From, Kind, Order, SYN};
+use anyhow::{Result, ensure};
+use std::sync::atomic::Ordering;
+use tests_bench::{Limits, Row, median};
+
+const AGAINST_HIT: Limits = Limits::at_most(3.0, 2.0, "x");
+const RATE: Limits = Limits::at_least(2e6, 5e6, "/s");
+const FLOWS: u32 = 1 << 20;
+/// SYNs of a round: all rounds together stay below what the provisional part holds, so each leaves an entry.
+const SYNS: u32 = 1 << 14;
+/// Connections of a round; the table is made for all rounds together.
+const CONNECTIONS: u32 = 1 << 18;
+
+pub(crate) fn rows(session: &mut Session) {
+    if session.wants("P10") {
+        session.say("P10: new flows beside 1M");
+        let row = Row::new("P10", "a new flow's SYN, 1M flows, whole loop", meter::unit(), &AGAINST_HIT);
+        let row = match against_hit(session) {
+            Err(error) => row.not_measured(format!("{error:#}")),
+            Ok((new, hit)) => row
+                .compared(&new, &hit, "our inbound hit, same run", &AGAINST_HIT)
+                .note("device and generator in both; each SYN is placed and leaves a provisional entry"),
+        };
+        session.tell(&row);
+    }
+    if session.wants("P11") {
+        session.say("P11: new flows a second");
+        let row = Row::new("P11", "new flows, whole path, one core", "flows/s", &RATE);
+        let row = match rates(session) {
+            Err(error) => row.not_measured(format!("{error:#}")),
+            Ok(Rates { whole, syn }) => row.measured(median(&whole), &RATE).note(format!(
+                "SYN, SYN+ACK and ACK of each, until its entry is established (3 packets, device and generator \
+                 included; {:.2} to {:.2} M in {} rounds); SYNs alone, as others count: {:.2} M/s",
+                whole.iter().copied().fold(f64::MAX, f64::min) / 1e6,
+                whole.iter().copied().fold(0.0, f64::max) / 1e6,
+                whole.len(),
+                median(&syn) / 1e6
+            )),
+        };
+        session.tell(&row);
+    }
+}
+
+fn against_hit(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
+    let mut rig = session.rig(Case::Inbound, FLOWS)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS)?;
+    let (mut new, mut hit) = (Vec::new(), Vec::new());
+    for round in 0..session.rounds as u32 {
+        rig.play(0, Case::Inbound.stream(FLOWS));
+        session.measure(&mut rig, packets / 8)?;
+        hit.push(session.measure(&mut rig, packets)?.each());
+        let first = FLOWS + round * SYNS;
+        rig.play(0, Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(first)));
+        new.push(session.measure(&mut rig, u64::from(SYNS))?.each());
+    }
+    Ok((new, hit))
+}
+
+struct Rates {
+    /// Whole handshakes.
+    whole: Vec<f64>,
+    /// SYNs.
+    syn: Vec<f64>,
+}
+
+fn rates(session: &mut Session) -> Result<Rates> {
+    let rounds = session.rounds as u32 + 1;
+    let mut rig = Rig::new(session.ground()?, Size::of(rounds * CONNECTIONS))?;
+    let mut rates = Rates { whole: Vec::new(), syn: Vec::new() };
+    for round in 0..rounds {
+        let (script, made) = Handshakes::new(round * CONNECTIONS);
+        rig.play(0, script);
+        let reading = session.measure(&mut rig, 3 * u64::from(CONNECTIONS))?;
+        let (good, bad) = (made.good.load(Ordering::Relaxed), made.bad.load(Ordering::Relaxed));
+        ensure!(bad == 0, "{bad} of {} handshakes did not pass: {}", good + bad, rig.drops());
+        // Of the first round come the table's pages.
+        if round > 0 {
+            rates.whole.push(reading.rate() / 3.0);
+        }
+    }
+    for _ in 0..session.rounds {
+        // Handshakes that nobody answers go after five seconds.
+        rig.idle(16, 1000);
+        let (script, counts) = Counted::new(Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(1 << 26)));
+        rig.play(0, script);
+        let reading = session.measure(&mut rig, u64::from(CONNECTIONS) / 4)?;
+        ensure!(counts.others.load(Ordering::Relaxed) == 0, "SYNs were dropped: {}", rig.drops());
+        rates.syn.push(reading.rate());
+    }
+    Ok(rates)
+}
