@@ -6,23 +6,29 @@ use crate::claim::Claims;
 use crate::clock::Clock;
 use crate::connection::{Connections, Heard};
 use crate::eal_arguments;
+use crate::idle::Idle;
 use crate::keeper::{self, Keeper};
 use crate::memory::Memory;
-use crate::worker_loop;
+use crate::worker_loop::{self, Rest};
 use anyhow::{Context, Result, bail, ensure};
 use core::time::Duration;
-use dataplane_message::{Boot, Device};
+use dataplane_flow::Instant;
+use dataplane_message::{Boot, Device, Mode};
 use dataplane_worker::{Publisher, Worker, WorkerSeat};
 use ffi_dpdk::{DpdkPorts, Eal, Mempool, Task, switchboard};
-use ffi_linux::{Capability, Interfaces, LockFile, StopSignals, has_capability, wait_readable};
+use ffi_linux::{
+    Bell, Capability, FrameSockets, Interfaces, LockFile, StopSignals, bell, has_capability, wait_readable,
+};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The publisher's clock ticks at least this often.
+/// The publisher's clock ticks at least this often. In trial mode workers ring when they have something for
+/// control; what they have seen otherwise is gathered for as long anyway.
 const TICK: Duration = Duration::from_millis(5);
+const TICK_TRIAL: Duration = Duration::from_millis(10);
 
 /// Runs until told to stop.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -40,11 +46,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     boot::check_cores(&boot, &cores)?;
     let folder = options.runtime_dir.canonicalize().context("cannot find the runtime directory")?;
     let arguments = eal_arguments::arguments(&boot, &memory, &folder, &cores);
+    // Before DPDK keeps this thread to some cores: the tables are laid on as many as there are.
+    let tables = tables(&boot, clock)?;
     let eal = Eal::init("flowswitch-dp", &arguments).with_context(|| cause(&boot, &memory))?;
-    serve(options, &boot, &memory, &eal, &signals, clock)?;
+    serve(options, &boot, &memory, &eal, tables, &signals, clock)?;
     // Everything that was made with it is gone.
     drop(eal.shutdown());
     Ok(())
+}
+
+/// The publisher, and the workers' flow tables.
+fn tables(boot: &Boot, clock: Clock) -> Result<(Publisher, Vec<WorkerSeat>)> {
+    let seed = ffi_linux::random::<32>();
+    let seed: [u64; 4] =
+        core::array::from_fn(|i| u64::from_le_bytes(core::array::from_fn(|byte| seed[i * 8 + byte])));
+    let boot_id = u64::from_le_bytes(ffi_linux::random());
+    Publisher::new(boot, boot_id, seed, clock.now())
+        .with_context(|| format!("memory is short for flows_max = {}", boot.flows_max))
 }
 
 fn serve(
@@ -52,25 +70,26 @@ fn serve(
     boot: &Boot,
     memory: &Memory,
     eal: &Eal,
+    tables: (Publisher, Vec<WorkerSeat>),
     signals: &StopSignals,
     clock: Clock,
 ) -> Result<()> {
-    let seed = ffi_linux::random::<32>();
-    let seed: [u64; 4] =
-        core::array::from_fn(|i| u64::from_le_bytes(core::array::from_fn(|byte| seed[i * 8 + byte])));
-    let boot_id = u64::from_le_bytes(ffi_linux::random());
     let pool = Mempool::shared(eal, "frames", memory.shared, memory.data_room);
     let pool = Arc::new(pool.with_context(|| format!("{} buffers", memory.shared))?);
     let (ports, control) = switchboard(eal, &pool, boot.workers);
     let hash_seed = u64::from_le_bytes(ffi_linux::random());
     let mut keeper = Keeper::start(eal, boot, memory, &pool, control, hash_seed)?;
-    let (mut publisher, seats) = Publisher::new(boot, boot_id, seed, clock.now())
-        .with_context(|| format!("memory is short for flows_max = {}", boot.flows_max))?;
+    let (mut publisher, seats) = tables;
     keeper.turn(&mut publisher, clock.now());
     let path = options.runtime_dir.join("dp.sock");
     let mut connections =
         Connections::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    let workers = Workers::launch(eal, boot, seats, ports, clock)?;
+    let (mut sleeper, own) = bell().context("no pipe to wake the publisher by")?;
+    let (tick, own) = match boot.mode {
+        Mode::Trial => (TICK_TRIAL, Some(Arc::new(own))),
+        Mode::Appliance => (TICK, None),
+    };
+    let workers = Workers::launch(eal, boot, seats, ports, clock, own.as_ref())?;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let (port_count, worker_count) = (boot.ports.len(), usize::from(boot.workers));
     println!(
@@ -78,22 +97,38 @@ fn serve(
         plural(port_count),
         plural(worker_count)
     );
-    while !signals.came() {
-        let links = [keeper.source(), signals.as_fd()];
+    sleeper.lie_down();
+    let mut stirred = true;
+    while !(stirred && signals.came()) {
+        let links = [keeper.source(), signals.as_fd(), sleeper.as_fd()];
         let sources: Vec<_> = connections.sources().chain(links).collect();
-        wait_readable(&sources, TICK);
+        stirred = wait_readable(&sources, tick);
         drop(sources);
-        turn(&mut publisher, &mut keeper, &mut connections, clock);
+        sleeper.rise();
+        // Before it looks: what comes after that is rung for.
+        sleeper.lie_down();
+        turn(&mut publisher, &mut keeper, &mut connections, clock, stirred);
+        if stirred {
+            // Tables, probes, questions: not to wait until the end of a rest.
+            workers.wake();
+        }
     }
     workers.stop();
     keeper.stop();
     Ok(())
 }
 
-/// One turn of the publisher's loop.
-fn turn(publisher: &mut Publisher, keeper: &mut Keeper, connections: &mut Connections, clock: Clock) {
+/// One turn of the publisher's loop. Without anything to read (`stirred`), none of it is tried: to ask an idle
+/// socket for a connection costs more than all the rest.
+fn turn(
+    publisher: &mut Publisher,
+    keeper: &mut Keeper,
+    connections: &mut Connections,
+    clock: Clock,
+    stirred: bool,
+) {
     let now = clock.now();
-    for heard in connections.hear() {
+    for heard in if stirred { connections.hear() } else { Vec::new() } {
         match heard {
             Heard::Message(message) => publisher.handle_message(*message, now),
             Heard::Disconnected => publisher.handle_disconnect(now),
@@ -114,6 +149,7 @@ fn turn(publisher: &mut Publisher, keeper: &mut Keeper, connections: &mut Connec
 struct Workers {
     stop: Arc<AtomicBool>,
     tasks: Vec<Task>,
+    bells: Vec<Arc<Bell>>,
 }
 
 impl Workers {
@@ -123,22 +159,48 @@ impl Workers {
         seats: Vec<WorkerSeat>,
         ports: Vec<DpdkPorts>,
         clock: Clock,
+        publisher: Option<&Arc<Bell>>,
     ) -> Result<Self> {
-        let mut workers = Self { stop: Arc::default(), tasks: Vec::new() };
+        let mut workers = Self { stop: Arc::default(), tasks: Vec::new(), bells: Vec::new() };
         let lcores = eal.workers();
         ensure!(lcores.len() >= ports.len(), "DPDK has {} lcores for {} workers", lcores.len(), ports.len());
-        for ((lcore, seat), ports) in lcores.into_iter().zip(seats).zip(ports) {
-            let (stop, mode) = (Arc::clone(&workers.stop), boot.mode);
+        let mut sleepers = Vec::new();
+        for _ in &ports {
+            let (sleeper, bell) = bell().context("no pipe to wake a worker by")?;
+            sleepers.push(sleeper);
+            workers.bells.push(Arc::new(bell));
+        }
+        let each = ports.into_iter().zip(sleepers).enumerate();
+        for ((lcore, seat), (own, (ports, sleeper))) in lcores.into_iter().zip(seats).zip(each) {
+            let others = workers.bells.iter().enumerate().filter(|(of, _)| *of != own);
+            let rests = boot.mode == Mode::Trial;
+            let rest = Rest {
+                idle: Idle::new(boot.mode, &boot.ports, boot.flows_max / u32::from(boot.workers.max(1))),
+                sleeper,
+                others: others.filter(|_| rests).map(|(_, bell)| Arc::clone(bell)).collect(),
+                publisher: publisher.map(Arc::clone),
+                punted: 0,
+                ports: boot.ports.len(),
+                sockets: FrameSockets::default(),
+                look_at: Instant(0),
+            };
+            let stop = Arc::clone(&workers.stop);
             let task =
-                eal.launch(lcore, move || worker_loop::run(Worker::new(seat, ports), mode, clock, &stop));
+                eal.launch(lcore, move || worker_loop::run(Worker::new(seat, ports), rest, clock, &stop));
             workers.tasks.push(task.context("cannot start a worker")?);
         }
         Ok(workers)
     }
 
+    /// Has them all turn once, soon.
+    fn wake(&self) {
+        self.bells.iter().for_each(|bell| bell.ring());
+    }
+
     /// Ends them and waits for that; their frames are freed by then.
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.wake();
         for task in self.tasks {
             task.join();
         }

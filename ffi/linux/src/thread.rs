@@ -66,12 +66,13 @@ pub fn random<const N: usize>() -> [u8; N] {
 }
 
 /// Waits until something can be read from one of `sources`, or `timeout` has passed, to within a
-/// millisecond. A signal ends it too. Which one it was is found by reading: none of ours wait.
-pub fn wait_readable(sources: &[BorrowedFd<'_>], timeout: Duration) {
+/// millisecond. A signal ends it too. Which one it was is found by reading: none of ours wait. `true` when there
+/// is something.
+pub fn wait_readable(sources: &[BorrowedFd<'_>], timeout: Duration) -> bool {
     let mut polled: Vec<PollFd<'_>> =
         sources.iter().map(|source| PollFd::new(*source, PollFlags::POLLIN)).collect();
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    let _ = poll(&mut polled, timeout);
+    poll(&mut polled, timeout).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]
@@ -88,10 +89,10 @@ mod tests {
         has_capability(Capability::NetRaw);
         let (reader, writer) = io::pipe().unwrap();
         let begin = Instant::now();
-        wait_readable(&[reader.as_fd()], Duration::from_millis(20));
+        assert!(!wait_readable(&[reader.as_fd()], Duration::from_millis(20)));
         assert!(begin.elapsed() >= Duration::from_millis(19));
         drop(writer);
-        wait_readable(&[reader.as_fd()], Duration::from_secs(60));
+        assert!(wait_readable(&[reader.as_fd()], Duration::from_secs(60)));
         assert!(begin.elapsed() < Duration::from_secs(30));
     }
 }

@@ -86,7 +86,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
         cleanup::sweep();
         raise_file_limit();
     }
-    println!("{:<9}{:<88}{:<9}{:>6}  figure", "row", "scenario", "result", "s");
+    println!("{:<10}{:<88}{:<9}{:>6}  figure", "row", "scenario", "result", "s");
     let (mut passed, mut failed, mut skipped) = (0_u32, 0_u32, 0_u32);
     for scenario in
         scenarios.iter().filter(|s| arguments.only.is_empty() || arguments.only.iter().any(|o| o == s.row))
@@ -115,7 +115,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
             Outcome::Skipped(_) => skipped += 1,
         }
         println!(
-            "{:<9}{:<88}{result:<9}{:>6.1}  {figure}",
+            "{:<10}{:<88}{result:<9}{:>6.1}  {figure}",
             scenario.row,
             scenario.name,
             start.elapsed().as_secs_f64()
@@ -229,7 +229,7 @@ fn parse(scenarios: &[Scenario]) -> Result<Option<Arguments>> {
         return Ok(None);
     }
     if list {
-        scenarios.iter().for_each(|s| println!("{:<9}{}", s.row, s.name));
+        scenarios.iter().for_each(|s| println!("{:<10}{}", s.row, s.name));
         return Ok(None);
     }
     Ok((!ignored).then_some(arguments))

@@ -179,6 +179,11 @@ impl Switch {
         self.pid("control.pid")
     }
 
+    /// The number of the process that was started, which looks after the others.
+    pub fn supervisor(&self) -> i32 {
+        self.process().pid()
+    }
+
     fn pid(&self, file: &str) -> Result<i32> {
         let path = self.runtime.join(file);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

@@ -134,8 +134,8 @@ impl Ports for RingPorts {
     }
 
     fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
-        for frame in 0..self.received {
-            if let Verdict::Forward(to) | Verdict::Reply(to) = verdicts[frame] {
+        for (frame, verdict) in verdicts.iter().enumerate().take(self.received) {
+            if let Verdict::Forward(to) | Verdict::Reply(to) = *verdict {
                 self.transmit(frame, to, refused);
             }
         }

@@ -10,6 +10,7 @@ mod duplicates;
 mod fragments;
 mod health;
 mod icmp_errors;
+mod idle;
 mod kit;
 mod neighbours;
 mod outward;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Scenario> {
         ageing::SCENARIOS,
         restart::SCENARIOS,
         start::SCENARIOS,
+        idle::SCENARIOS,
         &health::all(),
     ]
     .concat()

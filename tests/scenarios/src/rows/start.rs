@@ -58,13 +58,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         row: "start",
-        name: "an idle switch leaves the CPU to others (trial mode)",
-        needs: &[],
-        topology,
-        story: idle,
-    },
-    Scenario {
-        row: "start",
         name: "ports by the drivers af_packet and pcap; the first one says what it loses",
         needs: &["curl"],
         topology: Topology::default,
@@ -203,25 +196,6 @@ fn comes_back(lab: &Lab) -> Result<String> {
     }
     ensure!(slowest <= Duration::from_secs(2), "taken up after {:.1} s", slowest.as_secs_f64());
     Ok(format!("3 times, answering again within {:.2} s", slowest.as_secs_f64()))
-}
-
-fn idle(lab: &Lab) -> Result<String> {
-    lab.start(&lab.config())?;
-    let data_path = lab.switch().data_path()?;
-    let (start, before) = (Instant::now(), cpu_time(data_path)?);
-    std::thread::sleep(Duration::from_secs(2));
-    let share = (cpu_time(data_path)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
-    ensure!(share < 0.25, "{:.0} % of a CPU without traffic", share * 100.0);
-    Ok(format!("{:.0} % of a CPU", share * 100.0))
-}
-
-/// What a process has used of the CPUs so far.
-fn cpu_time(pid: i32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("a stat line")?.1.split(' ').collect();
-    // Fields 14 and 15 of the whole line: user and system time in hundredths of a second.
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 fn drivers(lab: &Lab) -> Result<String> {
