@@ -33,8 +33,9 @@ const FAR: f64 = 1.0;
 const GAIN: f64 = 0.35;
 const GAIN_AVERAGED: f64 = 0.2;
 
-/// The least factor.
-const FLOOR: f64 = 0.01;
+/// The least factor: as long as a server is in service it is asked now and then, or nobody would see that it has become
+/// quick again.
+const FLOOR: f64 = 0.05;
 
 /// Times are near each other (natural logarithm of the ratio to their mean), for so many seconds: steps are averaged.
 const NEAR: f64 = 0.8;
@@ -266,7 +267,7 @@ impl<K: Ord + Copy> Balance<K> {
             let Some(server) = self.servers.get_mut(&key) else { continue };
             let speaks = server.evidence.handle(log - mean);
             // That one which is hardly asked is slow is why it is hardly asked.
-            any |= speaks.is_some_and(|apart| apart < 0.0 || server.factor > 2.0 * FLOOR);
+            any |= speaks.is_some_and(|apart| apart < 0.0 || server.factor > 1.2 * FLOOR);
         }
         any
     }
@@ -277,7 +278,7 @@ impl<K: Ord + Copy> Balance<K> {
         // One that is hardly asked says little, and can do nothing for the others.
         known
             .iter()
-            .filter(|k| self.servers[&k.key].factor > 2.0 * FLOOR)
+            .filter(|k| self.servers[&k.key].factor > 1.2 * FLOOR)
             .map(|k| (k.log_time - mean).abs())
             .fold(0.0, f64::max)
     }

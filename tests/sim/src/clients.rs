@@ -42,6 +42,10 @@ pub struct Counts {
     pub answers: u64,
     /// Bytes of answers.
     pub bytes: u64,
+    /// Questions by UDP.
+    pub asked: u64,
+    /// ... that were answered.
+    pub told: u64,
     /// Resets that a client did not believe, since their number was not the one it expects.
     pub wrong_resets: u64,
 }
@@ -189,6 +193,16 @@ impl Clients {
         self.sends.push(Send { router: self.way(router), packet });
     }
 
+    /// Asks by a datagram to port 53.
+    pub fn question(&mut self, client: (Ipv4Addr, u16)) {
+        self.counts.asked += 1;
+        self.id = self.id.wrapping_add(1);
+        let packet = packet::udp_packet(client, (self.vip, 53), b"who is there", self.id);
+        // A client's way is its address's, as a network's routes are.
+        let router = self.way(usize::from(client.0.octets()[3]) % self.routers);
+        self.sends.push(Send { router, packet });
+    }
+
     /// Ends all long connections, in good order.
     pub fn close_all(&mut self, now: u64) {
         let keys: Vec<_> = self.connections.keys().copied().collect();
@@ -216,7 +230,11 @@ impl Clients {
 
     /// A packet has come.
     pub fn handle(&mut self, packet: &[u8], now: u64) {
-        let Some(Content::Tcp(segment)) = packet::ip(packet) else { return };
+        let content = packet::ip(packet);
+        if let Some(Content::Udp(from, ..)) = content {
+            self.counts.told += u64::from(from == (self.vip, 53));
+        }
+        let Some(Content::Tcp(segment)) = content else { return };
         if segment.src.0 != self.vip {
             return;
         }

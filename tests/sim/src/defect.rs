@@ -23,6 +23,8 @@ pub enum Defect {
     Lost,
     /// Segments of a flow go to another server.
     Moved,
+    /// Some datagrams of a flow go to another server.
+    Datagrams,
     /// A server gets new flows though it is down.
     Down,
     /// A server gets new flows though it is drained.
@@ -39,7 +41,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TwoServers,
         Self::BackOut,
         Self::InboundByte,
@@ -47,6 +49,7 @@ impl Defect {
         Self::Announcement,
         Self::Lost,
         Self::Moved,
+        Self::Datagrams,
         Self::Down,
         Self::Drained,
         Self::Forgotten,
@@ -90,6 +93,16 @@ impl Defect {
     fn spoil_one(self, passage: &mut Passage, at: usize, known: &Known) {
         let out = &passage.outs[at];
         let Some(frame) = packet::read(&out.bytes) else { return };
+        let another = (0..known.servers.len()).find(|n| known.servers[*n].port != out.port);
+        if let (Self::Datagrams, Content::Udp(client, to, _), Some(another)) = (self, frame.content, another)
+            && to.0 == known.vip
+            && (client.1 + u16::from(out.bytes[19])) % 8 == 0
+        {
+            let out = &mut passage.outs[at];
+            out.port = known.servers[another].port;
+            out.bytes[..6].copy_from_slice(&known.servers[another].mac);
+            return;
+        }
         let Content::Tcp(segment) = frame.content else { return };
         let begins = segment.flags & (SYN | ACK | RST) == SYN;
         let inward = segment.dst.0 == known.vip;
@@ -98,7 +111,6 @@ impl Defect {
             out.port = known.servers[server].port;
             out.bytes[..6].copy_from_slice(&known.servers[server].mac);
         };
-        let another = (0..known.servers.len()).find(|n| known.servers[*n].port != out.port);
         match self {
             Self::TwoServers if inward => {
                 if let Some(another) = another {

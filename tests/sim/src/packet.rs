@@ -45,6 +45,8 @@ pub enum Content<'a> {
     Tcp(Segment<'a>),
     /// ICMP echo: the message from its type on.
     Icmp(Ipv4Addr, Ipv4Addr, &'a [u8]),
+    /// UDP: the source's and the destination's address and port, the data.
+    Udp((Ipv4Addr, u16), (Ipv4Addr, u16), &'a [u8]),
     /// Any other IP packet.
     Ip(Ipv4Addr, Ipv4Addr, u8),
     /// Not IP, not ARP.
@@ -56,6 +58,7 @@ impl Content<'_> {
     pub fn addresses(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
         match self {
             Self::Tcp(segment) => Some((segment.src.0, segment.dst.0)),
+            Self::Udp(src, dst, _) => Some((src.0, dst.0)),
             Self::Icmp(src, dst, _) | Self::Ip(src, dst, _) => Some((*src, *dst)),
             Self::Arp(_) | Self::Other(_) => None,
         }
@@ -96,6 +99,11 @@ pub fn ip(packet: &[u8]) -> Option<Content<'_>> {
     }
     Some(match ip.protocol {
         6 => Content::Tcp(tcp(src, dst, ip.payload)?),
+        17 => {
+            let (ports, data) = (ip.payload.first_chunk::<4>()?, ip.payload.get(8..)?);
+            let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+            Content::Udp((src, port(0)), (dst, port(2)), data)
+        }
         1 => Content::Icmp(src, dst, ip.payload),
         other => Content::Ip(src, dst, other),
     })
@@ -163,6 +171,11 @@ pub fn tcp_packet(segment: &Segment<'_>, id: u16) -> Vec<u8> {
     frames::v4(segment.src.0, segment.dst.0, 6, id, 0, &payload)
 }
 
+/// An IP packet with a datagram in it, without a checksum, as IPv4 allows.
+pub fn udp_packet(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), data: &[u8], id: u16) -> Vec<u8> {
+    frames::v4(src.0, dst.0, 17, id, 0, &frames::udp(src.1, dst.1, data))
+}
+
 /// A packet in a frame.
 pub fn framed(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
     frames::ethernet(dst, src, None, 0x0800, packet)
@@ -190,6 +203,9 @@ pub fn describe(bytes: &[u8]) -> String {
                 s.ack,
                 s.data.len()
             )
+        }
+        Content::Udp(src, dst, data) => {
+            format!("udp {}:{} > {}:{} len {}", src.0, src.1, dst.0, dst.1, data.len())
         }
         Content::Icmp(src, dst, message) => format!("icmp {src} > {dst} type {:?}", message.first()),
         Content::Ip(src, dst, protocol) => format!("ip {src} > {dst} protocol {protocol}"),

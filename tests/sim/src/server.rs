@@ -29,6 +29,38 @@ pub enum Health {
     Frozen,
 }
 
+/// What is set up wrong at a server, though nothing about it has failed (row k).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mistake {
+    /// It carries another address than the VIP, and is busy with that.
+    NotBound,
+    /// It answers ARP with another MAC than its own.
+    OtherMac,
+    /// What it sends to clients leaves by a second interface.
+    SecondWayOut,
+    /// What it sends to its default router does, too.
+    NoWayBack,
+    /// It takes nothing from whom it would answer by another interface (a strict reverse-path filter).
+    StrictFilter,
+    /// Nothing listens.
+    NotListening,
+    /// It takes no packets of more than 1,000 bytes.
+    SmallMtu,
+}
+
+impl Mistake {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NotBound,
+        Self::OtherMac,
+        Self::SecondWayOut,
+        Self::NoWayBack,
+        Self::StrictFilter,
+        Self::NotListening,
+        Self::SmallMtu,
+    ];
+}
+
 /// A connection's name: the client's side, and the server's port.
 type Key = ((Ipv4Addr, u16), u16);
 
@@ -69,6 +101,8 @@ pub struct Server {
     pub health: Health,
     /// Its packets leave by a second interface.
     pub past: bool,
+    /// What is set up wrong.
+    pub mistake: Option<Mistake>,
     /// Ports that its process listens on.
     pub listens: Vec<u16>,
     /// Nanoseconds of work for a request.
@@ -95,6 +129,7 @@ impl Server {
             gateway,
             health: Health::Well,
             past: false,
+            mistake: None,
             listens: vec![80, 443],
             work,
             neighbours: Neighbours::new((mac, vip)),
@@ -111,6 +146,42 @@ impl Server {
     /// Connections that are established.
     pub fn open(&self) -> usize {
         self.connections.values().filter(|c| c.tcp.is_open()).count()
+    }
+
+    /// It is set up wrongly from the start.
+    pub fn mistake(&mut self, mistake: Mistake) {
+        self.mistake = Some(mistake);
+        match mistake {
+            Mistake::NotBound => {
+                self.vip = Ipv4Addr::from(u32::from(self.vip) - 39);
+                self.neighbours = Neighbours::new((self.mac, self.vip));
+            }
+            Mistake::SecondWayOut | Mistake::NoWayBack => self.past = true,
+            Mistake::NotListening => self.listens.clear(),
+            Mistake::OtherMac | Mistake::StrictFilter | Mistake::SmallMtu => {}
+        }
+    }
+
+    /// It asks its router something of its own.
+    pub fn speak(&mut self, now: u64, sends: &mut Sends) {
+        let echo = tests_model::frames::echo(false, 7);
+        let packet = tests_model::frames::v4(self.vip, self.gateway, 1, self.next_id(), 0, &echo);
+        self.route(self.gateway, packet, now, sends);
+    }
+
+    fn is_near(&self, address: Ipv4Addr) -> bool {
+        address.octets()[..3] == self.vip.octets()[..3]
+    }
+
+    /// Its kernel drops it before anybody sees it.
+    fn is_filtered(&self, frame: &packet::Frame<'_>) -> bool {
+        match self.mistake {
+            Some(Mistake::SmallMtu) => frame.packet.len() > 1000,
+            Some(Mistake::StrictFilter) => {
+                frame.content.addresses().is_some_and(|(from, _)| !self.is_near(from))
+            }
+            _ => false,
+        }
     }
 
     fn is_silent(&self) -> bool {
@@ -164,9 +235,7 @@ impl Server {
         for arp in [probe, claim] {
             sends.frames.push(packet::arp_frame(BROADCAST, &arp));
         }
-        let echo = tests_model::frames::echo(false, 7);
-        let packet = tests_model::frames::v4(self.vip, self.gateway, 1, self.next_id(), 0, &echo);
-        self.route(self.gateway, packet, now, sends);
+        self.speak(now, sends);
     }
 
     fn next_id(&mut self) -> u16 {
@@ -180,7 +249,7 @@ impl Server {
             return;
         }
         let Some(frame) = packet::read(bytes) else { return };
-        if frame.dst != self.mac && frame.dst[0] & 1 == 0 {
+        if frame.dst != self.mac && frame.dst[0] & 1 == 0 || self.is_filtered(&frame) {
             return;
         }
         match frame.content {
@@ -191,6 +260,10 @@ impl Server {
                 let packet = tests_model::frames::v4(self.vip, src, 1, self.next_id(), 0, &answer);
                 self.route(src, packet, now, sends);
             }
+            Content::Udp(client, to, data) if to == (self.vip, 53) && self.health == Health::Well => {
+                let packet = packet::udp_packet(to, client, data, self.next_id());
+                self.route(client.0, packet, now, sends);
+            }
             _ => {}
         }
     }
@@ -200,7 +273,11 @@ impl Server {
             self.neighbours.learn(arp, now, &mut sends.frames);
         }
         if arp.op == 1 && arp.target.1 == self.vip {
-            let answer = Arp { op: 2, sender: (self.mac, self.vip), target: arp.sender };
+            let mut sender = (self.mac, self.vip);
+            if self.mistake == Some(Mistake::OtherMac) {
+                sender.0[4] = 0x99;
+            }
+            let answer = Arp { op: 2, sender, target: arp.sender };
             sends.frames.push(packet::arp_frame(arp.sender.0, &answer));
         }
     }
@@ -403,8 +480,8 @@ impl Server {
 
     /// On the same /24, or by the router.
     fn route(&mut self, to: Ipv4Addr, packet: Vec<u8>, now: u64, sends: &mut Sends) {
-        let near = to.octets()[..3] == self.vip.octets()[..3];
-        if self.past && !near {
+        let near = self.is_near(to);
+        if self.past && (!near || self.mistake == Some(Mistake::NoWayBack)) {
             sends.past.push(packet);
             return;
         }

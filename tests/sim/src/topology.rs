@@ -1,5 +1,6 @@
 //! What stands where, and the configuration file that says so.
 
+use crate::server::Mistake;
 use core::fmt::Write;
 use core::net::Ipv4Addr;
 use tests_model::Mac;
@@ -29,6 +30,8 @@ pub struct Topology {
     pub absent: Vec<usize>,
     /// Nanoseconds of work for a request; what is missing is a millisecond.
     pub work: Vec<u64>,
+    /// What is set up wrong at servers; what is missing is well.
+    pub mistakes: Vec<Option<Mistake>>,
     /// More lines for the cluster's table.
     pub cluster: String,
     /// More lines at the end of the file.
@@ -53,6 +56,7 @@ impl Default for Topology {
             admin: Vec::new(),
             absent: Vec::new(),
             work: Vec::new(),
+            mistakes: Vec::new(),
             cluster: String::new(),
             more: String::new(),
             pool: Some(""),

@@ -119,7 +119,11 @@ impl World {
             .map(|n| {
                 let work = topology.work.get(n).copied().unwrap_or(MS);
                 let stream = random(&format!("server {n}"));
-                Server::new(Topology::server_mac(n), VIP, topology.gateway(), work, stream)
+                let mut server = Server::new(Topology::server_mac(n), VIP, topology.gateway(), work, stream);
+                if let Some(mistake) = topology.mistakes.get(n).copied().flatten() {
+                    server.mistake(mistake);
+                }
+                server
             })
             .collect();
         let routers: Vec<Router> = (0..topology.routers)
@@ -255,6 +259,18 @@ impl World {
         self.servers[server].become_(health, self.now, &mut sends);
         self.checks.happens(self.now, &Happening::Server { server, health }, &self.trace);
         self.sent_by_server(server, sends);
+    }
+
+    /// A server asks its router something of its own.
+    pub fn speak(&mut self, server: usize) {
+        let mut sends = server::Sends::default();
+        self.servers[server].speak(self.now, &mut sends);
+        self.sent_by_server(server, sends);
+    }
+
+    /// A frame goes into the switch that none of the hosts here sends.
+    pub fn strange(&mut self, port: usize, frame: Vec<u8>) {
+        self.queue.push(self.now, Event::ToSwitch(port, frame));
     }
 
     /// A port's carrier comes or goes.

@@ -29,6 +29,7 @@ const FOUND: &[(Defect, &str, &str)] = &[
     (Defect::Announcement, "links", "FS-3 isolation"),
     (Defect::Lost, "links", "accounting"),
     (Defect::Moved, "links", "S4 binding"),
+    (Defect::Datagrams, "udp", "FS-7 datagrams"),
     (Defect::Down, "links", "FS-10 down"),
     (Defect::Drained, "h", "FS-33 drain"),
     (Defect::Forgotten, "links", "liveness"),

@@ -231,8 +231,27 @@ fn fs9_a_change_of_capacity_is_followed_within_half_a_minute() {
         model.rates = vec![800.0, 400.0, 200.0];
         model.open(900.0, 330);
         let (soon, later) = (model.spread(90, 120), model.spread(120, 390));
-        assert!(soon <= 1.25 && later <= 1.15, "{seed}: {soon} {later}");
+        assert!(soon <= 1.35 && later <= 1.15, "{seed}: {soon} {later}");
         assert!(model.movement(120, 390) <= 0.1, "{seed}");
+    }
+}
+
+/// Some faults later servers in service got nothing at all (the simulator's chaos, seed 594).
+#[test]
+fn fs9_a_server_that_was_slow_is_asked_now_and_then_and_found_again() {
+    for seed in 1..=5 {
+        let mut model = Model::new(&[400.0, 400.0, 400.0], seed);
+        model.open(700.0, 40);
+        model.rates[0] = 10.0;
+        model.open(700.0, 60);
+        assert!(model.factors.iter().all(|factors| factors[0] > 0.04), "{seed}");
+        model.rates[0] = 400.0;
+        // What still waits there is lost.
+        model.free_at[0] = model.now;
+        model.pending[0].clear();
+        model.open(700.0, 120);
+        let spread = model.spread(160, 220);
+        assert!(spread <= 1.35, "{seed}: {spread} {:?}", model.factors.last());
     }
 }
 

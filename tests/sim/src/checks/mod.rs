@@ -3,6 +3,7 @@
 
 mod accounting;
 mod binding;
+mod datagrams;
 mod detection;
 mod down;
 mod drain;
@@ -341,6 +342,7 @@ impl Checks {
             Box::new(isolation::Isolation),
             Box::new(accounting::Accounting),
             Box::new(binding::Binding::default()),
+            Box::new(datagrams::Datagrams::default()),
             Box::new(down::Down::default()),
             Box::new(drain::Drain::default()),
             Box::new(liveness::Liveness::default()),

@@ -3,6 +3,7 @@
 mod availability;
 mod balance;
 mod chaos;
+mod datagrams;
 mod drain;
 mod failure;
 mod flapping;
@@ -10,6 +11,7 @@ mod frozen;
 mod innocent;
 mod kit;
 mod links;
+mod mistakes;
 mod pools;
 mod reconfigure;
 mod restart;
@@ -127,10 +129,12 @@ pub const ALL: &[Scenario] = &[
     reconfigure::SCENARIO,
     balance::SCENARIO,
     restart::SCENARIO,
+    mistakes::SCENARIO,
     innocent::ROUTERS,
     waiting::SCENARIO,
     innocent::NOISE,
     innocent::LOSS,
+    datagrams::SCENARIO,
     chaos::SCENARIO,
 ];
 

@@ -18,7 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     row: "health-k",
     name: "the doctor: one server for each misconfiguration, each named with its fix",
     needs: &["nft", "ping"],
-    topology: || Topology { servers: vec![vec![VIP]; 7], ..super::kit::topology() },
+    topology: || Topology { servers: vec![vec![VIP]; 8], ..super::kit::topology() },
     story: doctor,
 }];
 
@@ -36,11 +36,15 @@ const CASES: &[Case] = &[
     Case { server: "s4", kinds: &["not-listening"], fix: "start the program" },
     Case { server: "s5", kinds: &["mtu"], fix: "mtu" },
     Case { server: "s6", kinds: &["no-return", "bypassed"], fix: "default route" },
+    Case { server: FILTERED, kinds: &["reverse-path-filter"], fix: "rp_filter=2" },
 ];
 
+/// The server with a strict reverse-path filter.
+const FILTERED: &str = "s7";
+
 fn doctor(lab: &Lab) -> Result<String> {
-    let [unbound, wrong_mac, _past, closed, small, elsewhere, _good] = &lab.servers[..] else {
-        anyhow::bail!("seven servers")
+    let [unbound, wrong_mac, _past, closed, small, elsewhere, filtered, _good] = &lab.servers[..] else {
+        anyhow::bail!("eight servers")
     };
     forget_vip(lab, unbound)?;
     nft(
@@ -54,6 +58,9 @@ fn doctor(lab: &Lab) -> Result<String> {
     // Where probes come from is elsewhere too.
     second_way_out(lab, 5)?;
     elsewhere.ns.ip(&format!("route add {}/32 via 10.99.6.1 dev eth9\n", GATEWAY.v4))?;
+    // Probes come from its own subnet and are answered; clients would be answered by eth9, so they are dropped.
+    second_way_out(lab, 6)?;
+    filtered.ns.sysctl(&[("ipv4/conf/eth0/rp_filter", "1")])?;
 
     lab.start(&config(lab))?;
     let spec = Spec {
@@ -86,7 +93,9 @@ fn doctor(lab: &Lab) -> Result<String> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     all_named?;
-    ensure!(!last.iter().any(|(server, ..)| server == "s7"), "the doctor names the good server: {last:?}");
+    ensure!(!last.iter().any(|(server, ..)| server == "s8"), "the doctor names the good server: {last:?}");
+    // Its checks are good and it has never served, so nothing but the operator takes it out (FS-31).
+    lab.switch().flowctl(&["disable", FILTERED])?;
     // Nobody else is disturbed: once the broken ones are out, every request is answered.
     let from = wall();
     std::thread::sleep(Duration::from_secs(2));
