@@ -8,6 +8,7 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lane.
 
 use crate::Engine;
+use crate::classify::Meta;
 use crate::counters::Counting;
 use crate::engine::worker_of;
 use crate::trail::{self, Sides, TRAILS, Trail, Trails};
@@ -29,8 +30,8 @@ const NO_FLOW: u64 = 2;
 pub(crate) struct Lane {
     /// Of the flow, odd; or [`NO_FLOW`].
     hash: u64,
-    /// Of the datagram that it is a later fragment of.
-    datagram: u64,
+    /// Of the datagram that it is a later fragment of; or of the flow whose beginning or end it is.
+    apart: u64,
     /// A server's data: the sequence number behind it.
     next: u32,
     /// Its trail's place.
@@ -55,10 +56,25 @@ enum Read {
 /// What the first pass found that is out of the ordinary, a bit for each frame.
 #[derive(Clone, Copy, Default, Debug)]
 struct Found {
+    /// Not TCP in untagged IPv4 along a trail.
+    peculiar: u32,
     fragments: u32,
     untrodden: u32,
     /// Of another origin.
     others: u32,
+}
+
+/// What the plainest read of a frame came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ReadTcp {
+    /// Its lane is filled.
+    Flow,
+    /// Its lane is filled, but it begins or ends a connection.
+    Control,
+    /// Its kind has no trail.
+    Untrodden,
+    /// It is something else.
+    Other,
 }
 
 /// The first pass over a frame: what it is looked up by. `SERVES`: servers are behind the port.
@@ -70,15 +86,17 @@ struct Reader<'a, const SERVES: bool> {
 }
 
 impl<const SERVES: bool> Reader<'_, SERVES> {
-    /// The plainest of all, in line; whether it was one.
+    /// The plainest of all, in line.
     #[inline(always)]
-    fn read(&self, frame: &Look<'_>, origin: u64, lane: &mut Lane) -> bool {
-        let Some(tcp) = PlainTcp::read(frame.data, frame.len, frame.checksum_good) else { return false };
+    fn read(&self, frame: &Look<'_>, origin: u64, lane: &mut Lane) -> ReadTcp {
+        let Some(tcp) = PlainTcp::read(frame.data, frame.len, frame.checksum_good) else {
+            return ReadTcp::Other;
+        };
         let (client, vip) =
             if SERVES { (tcp.destination(), tcp.source()) } else { (tcp.source(), tcp.destination()) };
         let key = trail::key_v4(tcp.stations(), origin, vip);
         let place = self.trails.place(&key);
-        let Some(trail) = self.trails.find_v4(place, &key) else { return false };
+        let Some(trail) = self.trails.find_v4(place, &key) else { return ReadTcp::Untrodden };
         let ports = client_first::<SERVES>(tcp.ports());
         let word = trail.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
         let hash = self.table_key.hash3([0, u64::from(u32::from_be(client)), word]) | 1;
@@ -89,13 +107,14 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             lane.data = tcp.data_len != 0;
             lane.next = tcp.next_sequence();
         }
-        true
+        if tcp.is_control() { ReadTcp::Control } else { ReadTcp::Flow }
     }
 
     /// Whatever else there is.
     #[cold]
     #[inline(never)]
     fn read_peculiar(&self, head: &Head<'_>, lane: &mut Lane, i: usize, found: &mut Found) {
+        found.peculiar |= 1 << i;
         match self.read_other(head, lane) {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
@@ -119,7 +138,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         if plain.later {
             // A server's is bridged.
             let what = u64::from(plain.id) << 32 | trail.flow & 0xffff_0000 | u64::from(plain.protocol);
-            lane.datagram = self.table_key.hash3([a, b, what]).max(1);
+            lane.apart = self.table_key.hash3([a, b, what]).max(1);
             return if SERVES { Read::Peculiar } else { Read::Fragment };
         }
         let ports = client_first::<SERVES>(plain.ports);
@@ -170,6 +189,11 @@ impl Settler<'_> {
         frames: &mut F,
         i: usize,
     ) -> Option<Verdict> {
+        if SERVES && cfg!(flowswitch_unobserved) {
+            // A build for comparison alone: what looking at servers' packets costs (P4).
+            let trail = &self.trails[usize::from(lane.trail)];
+            return (entry.target() == trail.sender).then_some(Verdict::Forward(trail.exit));
+        }
         if !entry.rests_at(self.tick, SERVES) {
             return None;
         }
@@ -226,9 +250,21 @@ pub(crate) struct Left {
     pub(crate) frames: u32,
     /// Those among them whose kind has no trail yet.
     pub(crate) untrodden: u32,
+    /// Those among them whose kind and flow are known: [`Engine::meta_of_lane`].
+    pub(crate) known: u32,
 }
 
 impl Engine {
+    /// What the first pass knows of a frame that it left, without a second reading of all; `false` when it
+    /// must be read again.
+    pub(crate) fn meta_of_lane(&self, i: usize, head: &Head<'_>, meta: &mut Meta) -> bool {
+        let lane = &self.lanes[i & (BURST - 1)];
+        let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) else { return false };
+        let hash = if lane.hash == NO_FLOW { lane.apart } else { lane.hash };
+        self.trails.all()[usize::from(lane.trail)].meta(&tcp, hash, meta);
+        true
+    }
+
     /// Settles what can be; what is left.
     #[inline(always)]
     pub(crate) fn settle<F: Frames + ?Sized>(
@@ -263,6 +299,7 @@ impl Engine {
             };
             left.frames |= round.frames & to_do & !others;
             left.untrodden |= round.untrodden & to_do;
+            left.known |= round.known & to_do & !others;
             to_do &= others;
         }
         left
@@ -288,12 +325,23 @@ impl Engine {
             let lane = &mut lanes[i];
             if MIXED && frames.head(i).origin() != origin {
                 found.others |= 1 << i;
+                found.peculiar |= 1 << i;
                 lane.hash = NO_FLOW;
                 continue;
             }
             let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
-            if !reader.read(&frame, u64::from(origin), lane) {
-                reader.read_peculiar(&frames.head(i), lane, i, &mut found);
+            match reader.read(&frame, u64::from(origin), lane) {
+                ReadTcp::Flow => {}
+                ReadTcp::Control => {
+                    self.shard.prefetch_all(lane.hash);
+                    lane.apart = core::mem::replace(&mut lane.hash, NO_FLOW);
+                }
+                ReadTcp::Untrodden => {
+                    lane.hash = NO_FLOW;
+                    found.peculiar |= 1 << i;
+                    found.untrodden |= 1 << i;
+                }
+                ReadTcp::Other => reader.read_peculiar(&frames.head(i), lane, i, &mut found),
             }
         }
         let counters = &self.counters[self.worker.index()];
@@ -317,7 +365,7 @@ impl Engine {
                 continue;
             };
             verdicts[i] = verdict;
-            if SERVES && lane.data {
+            if SERVES && lane.data && !cfg!(flowswitch_unobserved) {
                 shard.prefetch_cold(slot);
                 slots[i] = slot;
                 data |= 1 << i;
@@ -325,9 +373,9 @@ impl Engine {
         }
         for i in bits(late) {
             let (Some(lane), Some(verdict)) = (lanes.get(i), verdicts.get_mut(i)) else { continue };
-            let settled = shard.look_second(lane.hash).and_then(|(slot, entry)| {
-                Some((slot, settler.settle::<F, SERVES>(lane, entry, frames, i)?))
-            });
+            let settled = shard
+                .look_second(lane.hash)
+                .and_then(|(slot, entry)| Some((slot, settler.settle::<F, SERVES>(lane, entry, frames, i)?)));
             match settled {
                 Some((slot, settled)) => {
                     *verdict = settled;
@@ -342,9 +390,9 @@ impl Engine {
         }
         for i in bits(found.fragments) {
             let Some(lane) = lanes.get(i) else { continue };
-            let mine = MIXED || worker_of(lane.datagram, self.workers) == self.worker;
+            let mine = MIXED || worker_of(lane.apart, self.workers) == self.worker;
             if mine
-                && let Some(Known::Target(target)) = self.fragments.find(lane.datagram, now)
+                && let Some(Known::Target(target)) = self.fragments.find(lane.apart, now)
                 && let Some(verdict) = settler.send(lane, target, frames, i)
             {
                 verdicts[i & (BURST - 1)] = verdict;
@@ -354,7 +402,7 @@ impl Engine {
         for i in bits(data) {
             self.shard.note_sequence(slots[i & (BURST - 1)], self.lanes[i & (BURST - 1)].next);
         }
-        *left = Left { frames: unsettled, untrodden: found.untrodden };
+        *left = Left { frames: unsettled, untrodden: found.untrodden, known: unsettled & !found.peculiar };
         found.others
     }
 }

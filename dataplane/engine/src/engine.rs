@@ -191,7 +191,10 @@ impl Engine {
         let mut metas = self.metas.take().unwrap_or_else(|| Box::new([Meta::default(); BURST]));
         for i in bits(left.frames) {
             let Some(meta) = metas.get_mut(i) else { continue };
-            self.classify(&frames.head(i), meta);
+            let head = frames.head(i);
+            if left.known >> i & 1 == 0 || !self.meta_of_lane(i, &head, meta) {
+                self.classify(&head, meta);
+            }
         }
         for i in bits(left.frames) {
             let (Some(meta), Some(verdict)) = (metas.get(i), verdicts.get_mut(i)) else { continue };

@@ -12,10 +12,10 @@ use crate::Engine;
 use crate::bridge::{Learner, NO_ROUTER};
 use crate::classify::{Meta, Way};
 use crate::tables::{HopWay, Station, Tables};
-use dataplane_flow::{ClusterId, RouterId, TargetId};
+use dataplane_flow::{ClusterId, FlowKey, KeyKind, RouterId, TargetId};
 use dataplane_message::PortRole;
-use dataplane_port::{Head, PortId, PortSet};
-use dataplane_wire::{MacAddr, Plain};
+use dataplane_port::{Head, PortId, PortSet, VlanId};
+use dataplane_wire::{MacAddr, Plain, PlainTcp, protocol};
 
 /// Trails at a time. A power of two, and what an index of one byte reaches.
 pub(crate) const TRAILS: usize = 256;
@@ -32,6 +32,8 @@ pub(crate) struct Trail {
     pub(crate) flow: u64,
     /// Ports that a frame can leave by in the form it has, a bit each.
     pub(crate) exits: u64,
+    /// The VLAN.
+    pub(crate) vlan: VlanId,
     /// The router that it comes from or goes to, or [`NO_ROUTER`].
     pub(crate) router: RouterId,
     /// A server's frames: the server.
@@ -49,6 +51,7 @@ const NONE: Trail = Trail {
     network: 0,
     flow: 0,
     exits: 0,
+    vlan: VlanId(0),
     router: NO_ROUTER,
     sender: TargetId::NONE,
     exit: PortId(0),
@@ -143,8 +146,40 @@ impl Engine {
         if let Some(trail) = trail {
             let key = key(&ends, &plain, head, sides.vip[1]);
             let place = self.trails.place(&key);
-            self.trails.places[usize::from(place)] = Trail { key, network: sides.vip[0], ..trail };
+            self.trails.places[usize::from(place)] =
+                Trail { key, network: sides.vip[0], vlan: meta.vlan, ..trail };
         }
+    }
+}
+
+impl Trail {
+    /// What [`crate::classify::classify`] finds out about a packet of this kind that has this hash.
+    pub(crate) fn meta(&self, tcp: &PlainTcp<'_>, hash: u64, meta: &mut Meta) {
+        let serves = self.sender != TargetId::NONE;
+        let (first, last) = tcp.stations();
+        let (client, ports) = if serves {
+            (tcp.destination(), tcp.ports().rotate_left(16))
+        } else {
+            (tcp.source(), tcp.ports())
+        };
+        let cluster = ClusterId((self.flow >> 16) as u16);
+        *meta = Meta {
+            way: if serves { Way::Outbound } else { Way::Inbound },
+            vlan: self.vlan,
+            layers: tcp.layers(),
+            to: first.swap_bytes() >> 16,
+            from: (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes()),
+            cluster,
+            sender: self.sender,
+            sender_cluster: cluster,
+            key: FlowKey::from_words([
+                0,
+                u64::from(u32::from_be(client)),
+                self.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32,
+            ]),
+            hash,
+            ..Meta::default()
+        };
     }
 }
 
@@ -221,9 +256,9 @@ fn outbound(tables: &Tables, head: &Head<'_>, meta: &Meta) -> Option<Trail> {
     })
 }
 
-/// See [`dataplane_flow::FlowKey::new`].
+/// See [`FlowKey::new`].
 fn flow_word(cluster: ClusterId, v6: bool) -> u64 {
-    dataplane_flow::FlowKey::new(dataplane_flow::KeyKind::Flow, cluster, 0, v6, [0; 2], 0, 0).words()[2]
+    FlowKey::new(KeyKind::Flow, cluster, 0, v6, [0; 2], 0, 0).words()[2]
 }
 
 /// Ports that are up and carry the frame's VLAN in the frame's form.

@@ -84,7 +84,22 @@ impl State {
     }
 
     /// What an entry in this state is worth when room is short; a lower one makes room.
+    #[inline]
     pub fn worth(self) -> u8 {
+        // Four bits for each state: asked of every candidate when a table is full.
+        const WORTHS: u64 = {
+            let mut worths = 0;
+            let mut state = 0;
+            while state < STATES {
+                worths |= State::ALL[state].worth_of() << (4 * state);
+                state += 1;
+            }
+            worths
+        };
+        (WORTHS >> (4 * self as u32)) as u8 & 15
+    }
+
+    const fn worth_of(self) -> u64 {
         match self {
             Self::None | Self::Closed | Self::MidFlow => 0,
             Self::SynSent | Self::UdpOneWay | Self::OtherOneWay | Self::Icmp => 1,

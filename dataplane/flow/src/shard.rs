@@ -149,7 +149,8 @@ impl Shard {
     #[inline]
     pub fn is_expired(&self, entry: Entry, timeouts: &Timeouts) -> bool {
         let idle = self.tick.wrapping_sub(entry.tick());
-        idle > timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize]
+        idle != 0
+            && idle > timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize]
     }
 
     /// Stamps the entry with the current second.

@@ -7,7 +7,9 @@
 //!
 //! In the steady state it allocates nothing: storage goes round. See [`Wire::drain_sent`].
 
-use crate::{BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, WorkerId};
+use crate::{
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, WorkerId,
+};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

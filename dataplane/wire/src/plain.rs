@@ -4,12 +4,12 @@
 //! one with more words and no flaw; a property test holds them together. What it does not know it leaves
 //! to that pass: options, extension headers, first fragments, ICMP, second tags, anything malformed.
 
-use crate::layers::{protocol, sums_to_zero};
+use crate::layers::{Layers, Network, protocol, sums_to_zero};
 
 /// FIN, SYN and RST: what begins or ends a connection.
 const CONTROLS: u8 = 0x07;
 
-/// The plainest of all: TCP in IPv4 without options, untagged, whole, and neither SYN nor FIN nor RST.
+/// The plainest of all: TCP in IPv4 without options, untagged, whole. It may begin or end a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainTcp<'a> {
     frame: &'a [u8; 54],
@@ -30,7 +30,7 @@ impl<'a> PlainTcp<'a> {
         }
         let total = u32::from((word(16) as u16).swap_bytes());
         let offset = u32::from(frame[46] >> 4) * 4;
-        if 14 + total > len || offset < 20 || total < 20 + offset || frame[47] & CONTROLS != 0 {
+        if 14 + total > len || offset < 20 || total < 20 + offset {
             return None;
         }
         if !checksum_good {
@@ -49,6 +49,30 @@ impl<'a> PlainTcp<'a> {
     #[inline(always)]
     fn word(&self, at: usize) -> u32 {
         word(self.frame, at)
+    }
+
+    /// Whether it has SYN, FIN or RST.
+    #[inline(always)]
+    pub fn is_control(&self) -> bool {
+        self.frame[47] & CONTROLS != 0
+    }
+
+    /// What [`Layers::parse`] finds in it.
+    pub fn layers(&self) -> Layers {
+        let ports = self.ports();
+        let header_len = u32::from(self.frame[46] >> 4) * 4;
+        Layers {
+            network: Network::V4,
+            protocol: protocol::TCP,
+            flags: self.frame[47],
+            l3: 14,
+            ethertype: 0x0800,
+            l4: 34,
+            end: (34 + header_len + self.data_len) as u16,
+            source: (ports >> 16) as u16,
+            destination: ports as u16,
+            ..Layers::default()
+        }
     }
 
     /// Both stations' addresses, the destination first, as they lie in the frame.

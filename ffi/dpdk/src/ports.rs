@@ -273,7 +273,9 @@ impl Ports for DpdkPorts {
         }
         let from = self.from;
         for (head, slot) in heads.iter_mut().zip(&mut self.burst[..self.received]) {
-            *head = slot.as_mut().map_or(Head { port: from.unwrap_or_default(), ..Head::default() }, |f| f.whole(from));
+            *head = slot
+                .as_mut()
+                .map_or(Head { port: from.unwrap_or_default(), ..Head::default() }, |f| f.whole(from));
         }
         self.received
     }

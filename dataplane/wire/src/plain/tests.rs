@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Layers, Network, Part};
+use crate::Part;
 use proptest::prelude::*;
 
 /// A frame of one of the kinds that are plain, and some that are not quite.
@@ -39,8 +39,12 @@ fn fix(frame: &mut [u8]) {
 /// What both say of a frame; whether it is plain.
 fn agree(frame: &[u8], len: u32, checksum_good: bool) -> Result<bool, TestCaseError> {
     let plainest = PlainTcp::read(frame, len, checksum_good);
+    if let Some(tcp) = plainest {
+        prop_assert_eq!(tcp.layers(), Layers::parse(frame, len, checksum_good));
+        prop_assert_eq!(tcp.is_control(), frame[47] & CONTROLS != 0);
+    }
     let Some(plain) = Plain::read(frame, len, checksum_good) else {
-        prop_assert!(plainest.is_none());
+        prop_assert!(plainest.is_none_or(|tcp| tcp.is_control()));
         return Ok(false);
     };
     let is_plainest =
