@@ -72,7 +72,8 @@ pub struct Engine {
     metas: Option<Box<[Meta; BURST]>>,
     pub(crate) lanes: Box<[Lane; BURST]>,
     gauges_at: Instant,
-    ticked_at: Instant,
+    /// When what is due was last looked for; `None`: it is looked for at the next tick.
+    pub(crate) ticked_at: Option<Instant>,
     /// The second in which each router went down, for flows that are older (FS-13).
     pub(crate) routers_down: Box<[u32; ROUTERS_MAX]>,
 }
@@ -112,7 +113,7 @@ impl Engine {
             metas: Some(Box::new([Meta::default(); BURST])),
             lanes: Box::new([Lane::default(); BURST]),
             gauges_at: Instant(0),
-            ticked_at: Instant(0),
+            ticked_at: None,
             routers_down: Box::new([0; ROUTERS_MAX]),
         })
     }
@@ -133,7 +134,7 @@ impl Engine {
             self.learner.forget();
         }
         self.trails.forget();
-        self.ticked_at = Instant(0);
+        self.ticked_at = None;
         self.note_routers(&tables, now);
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
@@ -330,10 +331,10 @@ impl Engine {
     /// long, announcements. Once per
     /// turn of the worker's loop, empty turns included; at least every 10 ms. Most calls find nothing due.
     pub fn tick(&mut self, now: Instant) {
-        if now.since(self.ticked_at) < TICK_NS && now >= self.ticked_at {
+        if self.ticked_at.is_some_and(|at| now >= at && now.since(at) < TICK_NS) {
             return;
         }
-        self.ticked_at = now;
+        self.ticked_at = Some(now);
         self.shard.set_now(now);
         self.shard.age(now, &self.tables.timeouts);
         self.reset_waiting(now);

@@ -409,6 +409,7 @@ impl Engine {
             return Verdict::Drop(DropReason::RouterClaimed);
         }
         self.announcer.assert_anew(cluster, now);
+        self.ticked_at = None;
         Verdict::Drop(DropReason::VipClaimed)
     }
 

@@ -117,6 +117,7 @@ impl Engine {
         if let Some(Ok(query)) = head.data.get(message).map(mld::Query::new_checked) {
             let group = query.group();
             self.announcer.asked(head.port, meta.vlan, group, query.version(), now);
+            self.ticked_at = None;
         }
         // FS-3: a server that asks in its VIP's name is not heard by the others.
         let apart = self.tables.vip(meta.vlan, IpAddr::V6(src)).map_or(PortSet::EMPTY, |c| c.carriers);

@@ -1,0 +1,178 @@
+//! Frames that go along a trail come to what they would come to without one.
+
+mod common;
+
+use common::{CLIENT, VIP, addr, plan, table};
+use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, Settings, Tables};
+use dataplane_flow::{Instant, TargetId};
+use dataplane_message::{Chooser, Conditions, Health, TargetCondition};
+use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
+use dataplane_wire::MacAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tests_model::frames::{ACK, FIN, RST, SYN, ethernet, ip, tcp, udp, v4};
+use tests_model::mutate::{Random, flip, truncate};
+use tests_model::{Mac, Role, Table};
+
+const OTHER_CLIENT: Mac = [2, 0xc1, 0, 0, 0, 2];
+const BURSTS: usize = 6_000;
+
+struct Side {
+    engine: Engine,
+    counters: Arc<[Counters]>,
+    verdicts: [Verdict; BURST],
+}
+
+fn tables(table: &Table, conditions: &Conditions) -> Arc<Tables> {
+    let plan = plan(table, Chooser::Maglev);
+    Arc::new(Tables::build(&Inputs {
+        plan: &plan,
+        epoch: 1,
+        members: &|_, _, _| NO_MEMBER,
+        conditions,
+        up: plan.ports.iter().map(|port| port.id).collect::<PortSet>(),
+        server_macs: &|_| None,
+        port_macs: &[],
+        learned: &[(VlanId(5), MacAddr(CLIENT), PortId(0)), (VlanId(5), MacAddr(OTHER_CLIENT), PortId(4))],
+        previous: None,
+    }))
+}
+
+impl Side {
+    fn new(workers: u8) -> Self {
+        let counters: Arc<[Counters]> = (0..workers).map(|_| Counters::default()).collect();
+        let settings = Settings {
+            worker: WorkerId(0),
+            workers,
+            flows_max: 4096,
+            datagrams_max: 4096,
+            table_seed: [1, 2],
+        };
+        let engine = Engine::new(&settings, Arc::clone(&counters)).expect("memory for 4,096 flows");
+        Self { engine, counters, verdicts: [Verdict::Consumed; BURST] }
+    }
+
+    fn process(&mut self, now: Instant, port: PortId, burst: &[(Vec<u8>, bool)]) -> Vec<(Verdict, Vec<u8>)> {
+        let mut frames: Vec<Vec<u8>> = burst.iter().map(|(frame, _)| frame.clone()).collect();
+        let mut heads: Vec<Head<'_>> = frames
+            .iter_mut()
+            .zip(burst)
+            .map(|(data, (_, good))| Head {
+                len: data.len() as u32,
+                data,
+                port,
+                handed: false,
+                checksum_good: *good,
+            })
+            .collect();
+        self.engine.process(now, &mut heads[..], &mut self.verdicts);
+        drop(heads);
+        self.engine.tick(now);
+        let outbox = self.engine.outbox();
+        outbox.frames.clear();
+        outbox.events.clear();
+        outbox.releases.clear();
+        self.verdicts.iter().copied().zip(frames).collect()
+    }
+
+    /// Everything that is counted.
+    fn counts(&self) -> Vec<u64> {
+        let counters = &self.counters[0];
+        let drops = DropReason::ALL.iter().map(|reason| counters.dropped(*reason));
+        let targets = (0..4).flat_map(|n| {
+            let of = counters.target(TargetId(n));
+            [&of.in_frames, &of.in_bytes, &of.out_frames, &of.out_bytes, &of.flows_new, &of.heard]
+                .map(|counter| counter.read())
+        });
+        let router = counters.router(dataplane_flow::RouterId(0));
+        let routers = [&router.in_frames, &router.in_bytes, &router.out_frames, &router.out_bytes];
+        drops.chain(targets).chain(routers.map(|counter| counter.read())).collect()
+    }
+}
+
+/// A frame of one of some hundred flows, from a client or a server; now and then a damaged one.
+fn frame(table: &Table, port: PortId, random: &mut Random) -> Vec<u8> {
+    let v6 = random.below(4) == 0;
+    let vip: IpAddr = if v6 { addr("2001:db8::80") } else { VIP.into() };
+    let number = random.below(24);
+    let client = if v6 {
+        addr(&format!("2001:db8:1::{number:x}"))
+    } else {
+        addr(&format!("198.51.100.{}", number + 1))
+    };
+    let client_port = 4000 + random.below(4) as u16;
+    let serves = table.ports[port.index()].role == Role::Server;
+    let servers: Vec<&tests_model::Server> =
+        table.servers.iter().filter(|server| server.port == port.index()).collect();
+    let vmac = if v6 { table.clusters[1].vmac } else { table.clusters[0].vmac };
+    let client_mac = if port.0 == 4 { OTHER_CLIENT } else { CLIENT };
+    let (dst_mac, src_mac, src, dst) = if serves {
+        (client_mac, servers[random.below(servers.len())].mac, vip, client)
+    } else {
+        (vmac, client_mac, client, vip)
+    };
+    let ports = if serves { (80, client_port) } else { (client_port, 80) };
+    let flags = [ACK, ACK, ACK, ACK, SYN, SYN | ACK, FIN | ACK, RST, ACK, ACK, ACK][random.below(11)];
+    let data = vec![7; random.below(40)];
+    let packet = match (random.below(12), src, dst) {
+        (0, ..) => ip(src, dst, 17, &udp(ports.0, ports.1, &data)),
+        (1, ..) => ip(src, dst, 50, &data),
+        (2, IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let place = [0x2000, 3, 0x2003][random.below(3)];
+            v4(src, dst, 17, random.below(8) as u16, place, &udp(ports.0, ports.1, &[7; 32]))
+        }
+        (3, ..) => ip(src, dst, 17, &udp(ports.0, 500, &data)),
+        _ => ip(src, dst, 6, &tcp(ports.0, ports.1, flags, 1000, 2000, &data)),
+    };
+    let tagged = table.ports[port.index()].untagged.is_none();
+    let ethertype = if v6 { 0x86dd } else { 0x0800 };
+    let mut frame = ethernet(dst_mac, src_mac, tagged.then_some(5), ethertype, &packet);
+    if frame.len() < 60 && random.below(2) == 0 {
+        frame.resize(60, 0);
+    }
+    match random.below(40) {
+        0 => flip(&frame, random),
+        1 => truncate(&frame, random.below(60)),
+        _ => frame,
+    }
+}
+
+#[test]
+fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
+    for workers in [1, 3] {
+        let table = table();
+        let mut random = Random::new(u64::from(workers));
+        let (mut quick, mut whole) = (Side::new(workers), Side::new(workers));
+        let mut conditions = Conditions::default();
+        let mut now = Instant::from_secs(1);
+        let mut given = tables(&table, &conditions);
+        quick.engine.swap(Arc::clone(&given), now);
+        for burst in 0..BURSTS {
+            now = Instant(now.0 + [30_000, 40_000, 3_000_000, 300_000_000][random.below(4)]);
+            if burst % 500 == 499 {
+                // A server comes and goes.
+                let down = burst % 1000 == 999;
+                let health = if down { Health::Dead } else { Health::Up };
+                conditions.targets =
+                    vec![TargetCondition { id: TargetId(1), health, admin: None, gentle: false }];
+                given = tables(&table, &conditions);
+                quick.engine.swap(Arc::clone(&given), now);
+            }
+            // New tables make an engine forget its trails.
+            whole.engine.swap(Arc::clone(&given), now);
+            let port = PortId(random.below(5) as u8);
+            let frames: Vec<(Vec<u8>, bool)> = (0..=random.below(BURST))
+                .take(BURST)
+                .map(|_| (frame(&table, port, &mut random), random.below(3) == 0))
+                .collect();
+            let found = quick.process(now, port, &frames);
+            let expected = whole.process(now, port, &frames);
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert_eq!(found, expected, "burst {burst}, frame {i} of {port:?}: {:02x?}", frames[i]);
+            }
+            assert_eq!(quick.counts(), whole.counts(), "burst {burst}");
+        }
+        let forwarded: u64 = quick.counts()[DropReason::COUNT..].iter().step_by(2).sum();
+        assert!(forwarded > 10_000, "{forwarded} frames to and from servers");
+    }
+}
