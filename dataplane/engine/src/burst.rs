@@ -297,9 +297,9 @@ impl Engine {
             } else {
                 self.settle_from::<F, false, true>(origin, now, frames, verdicts, &mut round)
             };
-            left.frames |= round.frames & to_do & !others;
+            left.frames |= round.frames & to_do;
             left.untrodden |= round.untrodden & to_do;
-            left.known |= round.known & to_do & !others;
+            left.known |= round.known & to_do;
             to_do &= others;
         }
         left
@@ -325,8 +325,6 @@ impl Engine {
             let lane = &mut lanes[i];
             if MIXED && frames.head(i).origin() != origin {
                 found.others |= 1 << i;
-                found.peculiar |= 1 << i;
-                lane.hash = NO_FLOW;
                 continue;
             }
             let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
@@ -354,6 +352,9 @@ impl Engine {
         let (mut late, mut data, mut unsettled) = (0_u32, 0_u32, 0_u32);
         let mut slots = [Slot::default(); BURST];
         for i in 0..count {
+            if MIXED && found.others >> i & 1 != 0 {
+                continue;
+            }
             let lane = &lanes[i];
             let Some((slot, entry)) = shard.look_first(lane.hash) else {
                 shard.prefetch_second(lane.hash);
