@@ -67,6 +67,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     let unobserved = if lacks.is_none() && arguments.wants("P4") { unobserved()? } else { None };
     let mut rows = Vec::new();
     let mut points = Vec::new();
+    let mut failures = Vec::new();
     for (name, words, dpdk) in PROGRAMS {
         let path = build::programs()?.join(name);
         if dpdk && lacks.is_some() || !path.is_file() {
@@ -87,7 +88,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
             command.arg("--unobserved").arg(other);
         }
         eprintln!("{name}");
-        gather(&mut command, &mut rows, &mut points)?;
+        if let Err(error) = gather(&mut command, &mut rows, &mut points) {
+            failures.push(format!("{error:#}"));
+        }
     }
     if arguments.list {
         return Ok(());
@@ -95,6 +98,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     report(arguments, &folder, &rows, &points)?;
     if arguments.wants("engine") && !arguments.json && !arguments.quick {
         engine::run(&build::programs()?.join("flowswitch-bench"), &folder)?;
+    }
+    if !failures.is_empty() {
+        bail!("not all was measured: {}", failures.join("; "));
     }
     Ok(())
 }
@@ -135,7 +141,7 @@ fn gather(command: &mut Command, rows: &mut Vec<Value>, points: &mut Vec<Point>)
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("{}: {status}; what it measured before that is lost", command.get_program().to_string_lossy());
+        bail!("{}: {status}", command.get_program().to_string_lossy());
     }
     Ok(())
 }

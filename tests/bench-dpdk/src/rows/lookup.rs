@@ -97,7 +97,10 @@ fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
     let places = main_places(&shard, flows);
     let mut table = RteHash::filled("bench", places, flows, WORD2)?;
     let mut rounds = Rounds {
-        fill: format!("both with {flows} entries in {places} places (ours in transparent huge pages)"),
+        fill: format!(
+            "{flows} entries in {places} places of ours (transparent huge pages), in {} of its own, which are a power of two",
+            places.next_power_of_two()
+        ),
         ..Rounds::default()
     };
     let trial = reading(100_000, |packets| batch::<BURST>(&shard, &hash_key, flows, packets))?;
