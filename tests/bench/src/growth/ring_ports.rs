@@ -1,6 +1,8 @@
 //! Ports on rings in memory: a cable to another thread, without locks.
 
-use dataplane_port::{BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// A frame on the cable, and when it was put there.
