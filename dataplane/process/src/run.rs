@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// control; what they have seen otherwise is gathered for as long anyway.
 const TICK: Duration = Duration::from_millis(5);
 const TICK_TRIAL: Duration = Duration::from_millis(10);
+/// ... while flows are listed: a million a second may then pass.
+const TICK_LISTING: Duration = Duration::from_millis(1);
 
 /// Runs until told to stop.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -102,7 +104,7 @@ fn serve(
     while !(stirred && signals.came()) {
         let links = [keeper.source(), signals.as_fd(), sleeper.as_fd()];
         let sources: Vec<_> = connections.sources().chain(links).collect();
-        stirred = wait_readable(&sources, tick);
+        stirred = wait_readable(&sources, if publisher.is_listing() { TICK_LISTING } else { tick });
         drop(sources);
         sleeper.rise();
         // Before it looks: what comes after that is rung for.

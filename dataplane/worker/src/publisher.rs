@@ -320,6 +320,12 @@ impl Publisher {
         }
     }
 
+    /// Rows of a listing are under way: the ring that they come by holds a thousand, so the deadline is to be
+    /// handled again soon, or they wait for it.
+    pub fn is_listing(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
     /// The next message for control.
     pub fn poll_message(&mut self) -> Option<ToControl> {
         self.out.pop_front()

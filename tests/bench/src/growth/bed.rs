@@ -23,8 +23,8 @@ pub(crate) struct Bed {
     pub(crate) now: Instant,
     clusters: u16,
     server_ports: u8,
-    /// Each flow's server, where [`Bed::learn_homes`] was called.
-    all_homes: Vec<[u8; 2]>,
+    /// The flows of the servers behind each port, with their servers, where [`Bed::learn_homes`] was called.
+    behind: Vec<Vec<(u32, [u8; 2])>>,
     counter: u64,
 }
 
@@ -66,7 +66,7 @@ impl Bed {
             now,
             clusters: site.clusters,
             server_ports: site.server_ports,
-            all_homes: Vec::new(),
+            behind: Vec::new(),
             counter: 0,
         })
     }
@@ -87,17 +87,17 @@ impl Bed {
                 (true, ACK, true),
                 (false, ACK, true),
             ] {
-                self.frames.fill(template(inbound, flags, data));
-                for (i, flow) in flows.iter().enumerate() {
-                    let cluster = self.cluster_of(*flow);
-                    if inbound {
+                if inbound {
+                    self.frames.fill(template(inbound, flags, data));
+                    for (i, flow) in flows.iter().enumerate() {
+                        let cluster = self.cluster_of(*flow);
                         stamp_inbound(&mut self.frames[i], *flow, cluster);
-                    } else {
-                        stamp_outbound(&mut self.frames[i], *flow, cluster, self.homes[i].1);
                     }
+                    let forwarded = self.process(flows.len(), OUTSIDE, true);
+                    ensure!(forwarded == flows.len(), "a flow could not be made: {:?}", self.verdicts[0]);
+                } else {
+                    self.answer(&flows, template(inbound, flags, data))?;
                 }
-                let forwarded = self.process(flows.len(), inbound, true);
-                ensure!(forwarded == flows.len(), "a flow could not be made: {:?}", self.verdicts[0]);
                 if flags == SYN {
                     for i in 0..flows.len() {
                         let Verdict::Forward(port) = self.verdicts[i] else { continue };
@@ -109,9 +109,28 @@ impl Bed {
         Ok(())
     }
 
+    /// A frame of each flow from its server: a burst for each port, as a worker has them.
+    fn answer(&mut self, flows: &[u32], template: Frame) -> Result<()> {
+        let homes = self.homes;
+        for port in (1..=self.server_ports).map(PortId) {
+            let mut count = 0;
+            for (flow, home) in flows.iter().zip(homes).filter(|(_, home)| home.0 == port) {
+                let cluster = self.cluster_of(*flow);
+                self.frames[count] = template;
+                stamp_outbound(&mut self.frames[count], *flow, cluster, home.1);
+                count += 1;
+            }
+            if count > 0 {
+                let forwarded = self.process(count, port, true);
+                ensure!(forwarded == count, "a server could not answer: {:?}", self.verdicts[0]);
+            }
+        }
+        Ok(())
+    }
+
     /// Remembers each flow's server, so that frames can come from it.
     pub(crate) fn learn_homes(&mut self, flows: u32) {
-        self.all_homes = vec![[0; 2]; flows as usize];
+        self.behind = vec![Vec::new(); usize::from(self.server_ports)];
         for first in (0..flows).step_by(BURST) {
             let count = BURST.min((flows - first) as usize);
             self.frames.fill(template(true, ACK, false));
@@ -120,9 +139,12 @@ impl Bed {
                 let cluster = self.cluster_of(flow);
                 stamp_inbound(&mut self.frames[i], flow, cluster);
             }
-            self.process(count, true, true);
+            self.process(count, OUTSIDE, true);
             for i in 0..count {
-                self.all_homes[first as usize + i] = [self.frames[i][4], self.frames[i][5]];
+                if let Verdict::Forward(port) = self.verdicts[i] {
+                    let home = [self.frames[i][4], self.frames[i][5]];
+                    self.behind[port.index() - 1].push((first + i as u32, home));
+                }
             }
         }
     }
@@ -146,7 +168,8 @@ impl Bed {
         let mut forwarded = 0;
         let bursts = packets / BURST as u64;
         for burst in 0..bursts {
-            for i in 0..BURST {
+            let port = if kind == Kind::Outbound { self.stamp_answers(burst) } else { OUTSIDE };
+            for i in 0..if port == OUTSIDE { BURST } else { 0 } {
                 let at = self.counter.wrapping_mul(2_654_435_761) >> 3;
                 let flow = match kind {
                     Kind::New => flows + (self.counter as u32 & 0x0fff_ffff),
@@ -154,18 +177,10 @@ impl Bed {
                 };
                 self.counter += 1;
                 let cluster = self.cluster_of(flow);
-                if kind == Kind::Outbound {
-                    let home = self.all_homes[flow as usize];
-                    let number = u16::from_be_bytes(home);
-                    let port = PortId(1 + (number % u16::from(self.server_ports)) as u8);
-                    self.homes[i] = (port, home);
-                    stamp_outbound(&mut self.frames[i], flow, cluster, home);
-                } else {
-                    stamp_inbound(&mut self.frames[i], flow, cluster);
-                }
+                stamp_inbound(&mut self.frames[i], flow, cluster);
             }
             if process {
-                forwarded += self.process(BURST, kind != Kind::Outbound, false);
+                forwarded += self.process(BURST, port, false);
                 if real {
                     self.now = Instant(base.0 + start.elapsed().as_nanos() as u64);
                     self.tick();
@@ -182,12 +197,26 @@ impl Bed {
         (cpu_time() - spent).as_nanos() as f64
     }
 
-    fn process(&mut self, count: usize, inbound: bool, tick: bool) -> usize {
-        let Self { engine, frames, verdicts, homes, now, .. } = self;
-        let mut frames = frames.iter_mut().zip(homes.iter());
+    /// Makes the burst one of the servers behind a port; the ports take turns.
+    fn stamp_answers(&mut self, burst: u64) -> PortId {
+        let ports = self.behind.len();
+        let place = (0..ports).map(|i| (burst as usize + i) % ports).find(|i| !self.behind[*i].is_empty());
+        let place = place.expect("learn_homes was called, with flows");
+        for i in 0..BURST {
+            let at = (self.counter.wrapping_mul(2_654_435_761) >> 3) as usize % self.behind[place].len();
+            let (flow, home) = self.behind[place][at];
+            self.counter += 1;
+            let cluster = self.cluster_of(flow);
+            stamp_outbound(&mut self.frames[i], flow, cluster, home);
+        }
+        PortId(place as u8 + 1)
+    }
+
+    fn process(&mut self, count: usize, port: PortId, tick: bool) -> usize {
+        let Self { engine, frames, verdicts, now, .. } = self;
+        let mut frames = frames.iter_mut();
         let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| {
-            let (data, home) = frames.next().expect("as many frames as a burst has");
-            let port = if inbound { OUTSIDE } else { home.0 };
+            let data = frames.next().expect("as many frames as a burst has");
             Head { data, len: FRAME_LEN, port, handed: false, checksum_good: true }
         });
         engine.process(*now, &mut heads[..count], verdicts);

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tests_bench::{Limits, Row};
 
-/// The publisher's clock in `flowswitch-dp` ticks as rarely as this.
-const TICK: Duration = Duration::from_millis(5);
+/// The publisher's clock in `flowswitch-dp` ticks as rarely as this while flows are listed.
+const TICK: Duration = Duration::from_millis(1);
 /// Of a worker, which goes on with its packets: a burst of 32 at 10 million a second.
 const TURN: Limits = Limits::at_most(50.0, 20.0, " us");
 
