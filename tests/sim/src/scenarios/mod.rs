@@ -135,6 +135,7 @@ pub const ALL: &[Scenario] = &[
     innocent::NOISE,
     innocent::LOSS,
     datagrams::SCENARIO,
+    datagrams::SIX,
     chaos::SCENARIO,
 ];
 
