@@ -1,6 +1,6 @@
 //! Frames as hosts and checkers see them: read by the model's parser, not by the product's.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tests_model::{Mac, frames, link, network};
 
 pub use tests_model::frames::{ACK, FIN, RST, SYN};
@@ -36,6 +36,28 @@ pub struct Segment<'a> {
     pub data: &'a [u8],
 }
 
+/// An IPv6 packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Six<'a> {
+    /// Source.
+    pub src: Ipv6Addr,
+    /// Destination.
+    pub dst: Ipv6Addr,
+    /// Protocol.
+    pub protocol: u8,
+    /// What is behind the headers.
+    pub payload: &'a [u8],
+}
+
+impl Six<'_> {
+    /// Source and destination port of UDP.
+    pub fn udp(&self) -> Option<(u16, u16)> {
+        let ports: &[u8; 4] = self.payload.first_chunk().filter(|_| self.protocol == 17)?;
+        let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+        Some((port(0), port(2)))
+    }
+}
+
 /// What a frame carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content<'a> {
@@ -47,6 +69,8 @@ pub enum Content<'a> {
     Icmp(Ipv4Addr, Ipv4Addr, &'a [u8]),
     /// UDP: the source's and the destination's address and port, the data.
     Udp((Ipv4Addr, u16), (Ipv4Addr, u16), &'a [u8]),
+    /// IPv6.
+    Six(Six<'a>),
     /// Any other IP packet.
     Ip(Ipv4Addr, Ipv4Addr, u8),
     /// Not IP, not ARP.
@@ -60,7 +84,7 @@ impl Content<'_> {
             Self::Tcp(segment) => Some((segment.src.0, segment.dst.0)),
             Self::Udp(src, dst, _) => Some((src.0, dst.0)),
             Self::Icmp(src, dst, _) | Self::Ip(src, dst, _) => Some((*src, *dst)),
-            Self::Arp(_) | Self::Other(_) => None,
+            Self::Arp(_) | Self::Six(_) | Self::Other(_) => None,
         }
     }
 }
@@ -84,6 +108,7 @@ pub fn read(bytes: &[u8]) -> Option<Frame<'_>> {
     let content = match head.ethertype {
         0x0806 => Content::Arp(arp(head.payload)?),
         0x0800 => ip(head.payload)?,
+        0x86dd => Content::Six(six(head.payload)?),
         other => Content::Other(other),
     };
     let packet = if head.ethertype == 0x0800 { head.payload } else { &[] };
@@ -107,6 +132,12 @@ pub fn ip(packet: &[u8]) -> Option<Content<'_>> {
         1 => Content::Icmp(src, dst, ip.payload),
         other => Content::Ip(src, dst, other),
     })
+}
+
+fn six(packet: &[u8]) -> Option<Six<'_>> {
+    let ip = network(0x86dd, packet)?;
+    let (IpAddr::V6(src), IpAddr::V6(dst)) = (ip.src, ip.dst) else { return None };
+    Some(Six { src, dst, protocol: ip.protocol, payload: ip.payload })
 }
 
 fn tcp<'a>(src: Ipv4Addr, dst: Ipv4Addr, bytes: &'a [u8]) -> Option<Segment<'a>> {
@@ -176,6 +207,22 @@ pub fn udp_packet(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), data: &[u8], id: u
     frames::v4(src.0, dst.0, 17, id, 0, &frames::udp(src.1, dst.1, data))
 }
 
+/// A frame with an IPv6 packet whose upper layer has its checksum at `place` (RFC 8200, section 8.1).
+pub fn six_frame(macs: (Mac, Mac), six: &Six<'_>, hops: u8, place: usize) -> Vec<u8> {
+    let mut payload = six.payload.to_vec();
+    let words = |address: Ipv6Addr| address.segments().iter().map(|word| u32::from(*word)).sum::<u32>();
+    let pseudo = words(six.src) + words(six.dst) + payload.len() as u32 + u32::from(six.protocol);
+    if let Some(field) = payload.get_mut(place..place + 2) {
+        field.fill(0);
+    }
+    let sum = checksum(&payload, pseudo);
+    if let Some(field) = payload.get_mut(place..place + 2) {
+        field.copy_from_slice(&sum);
+    }
+    let packet = frames::v6(six.src, six.dst, six.protocol, hops, &payload);
+    frames::ethernet(macs.0, macs.1, None, 0x86dd, &packet)
+}
+
 /// A packet in a frame.
 pub fn framed(dst: Mac, src: Mac, packet: &[u8]) -> Vec<u8> {
     frames::ethernet(dst, src, None, 0x0800, packet)
@@ -208,6 +255,7 @@ pub fn describe(bytes: &[u8]) -> String {
             format!("udp {}:{} > {}:{} len {}", src.0, src.1, dst.0, dst.1, data.len())
         }
         Content::Icmp(src, dst, message) => format!("icmp {src} > {dst} type {:?}", message.first()),
+        Content::Six(six) => format!("ipv6 {} > {} protocol {}", six.src, six.dst, six.protocol),
         Content::Ip(src, dst, protocol) => format!("ip {src} > {dst} protocol {protocol}"),
         Content::Other(kind) => format!("ethertype {kind:04x}"),
     };

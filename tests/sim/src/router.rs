@@ -22,6 +22,8 @@ pub struct Router {
     id: u16,
     /// Packets that it took for itself.
     pub own: u64,
+    /// Answers by UDP over IPv6 that it forwarded.
+    pub told6: u64,
     /// Packets and bytes of servers that it forwarded.
     pub forwarded: (u64, u64),
 }
@@ -46,6 +48,7 @@ impl Router {
             neighbours: Neighbours::new((mac, address)),
             id: 0,
             own: 0,
+            told6: 0,
             forwarded: (0, 0),
         }
     }
@@ -95,6 +98,11 @@ impl Router {
                     let packet = tests_model::frames::v4(self.address, src, 1, self.id, 0, &answer);
                     self.neighbours.send(src, packet, now, &mut sends.frames);
                 }
+            }
+            Content::Six(six) => {
+                let told =
+                    frame.dst == self.mac && self.uplink && six.udp().is_some_and(|(from, _)| from == 53);
+                self.told6 += u64::from(told);
             }
             content if frame.dst == self.mac => {
                 let Some((_, to)) = content.addresses() else { return };

@@ -1,11 +1,11 @@
 //! A server: a kernel with an address, a neighbour cache and TCP, and a process that works off requests.
 
 use crate::neighbours::Neighbours;
-use crate::packet::{self, ACK, Arp, BROADCAST, Content, FIN, RST, SYN, Segment};
+use crate::packet::{self, ACK, Arp, BROADCAST, Content, FIN, Frame, RST, SYN, Segment, Six};
 use crate::queue::{MS, S};
 use crate::random::Random;
 use crate::tcp::{Out, Tcp, Told};
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tests_model::Mac;
 
@@ -95,6 +95,8 @@ pub struct Server {
     pub mac: Mac,
     /// The VIP.
     pub vip: Ipv4Addr,
+    /// A VIP of IPv6, if it carries one. What is sent there is answered the way it came.
+    pub vip6: Option<Ipv6Addr>,
     /// Its default router.
     pub gateway: Ipv4Addr,
     /// What is wrong with it.
@@ -126,6 +128,7 @@ impl Server {
         Self {
             mac,
             vip,
+            vip6: None,
             gateway,
             health: Health::Well,
             past: false,
@@ -174,7 +177,7 @@ impl Server {
     }
 
     /// Its kernel drops it before anybody sees it.
-    fn is_filtered(&self, frame: &packet::Frame<'_>) -> bool {
+    fn is_filtered(&self, frame: &Frame<'_>) -> bool {
         match self.mistake {
             Some(Mistake::SmallMtu) => frame.packet.len() > 1000,
             Some(Mistake::StrictFilter) => {
@@ -260,9 +263,42 @@ impl Server {
                 let packet = tests_model::frames::v4(self.vip, src, 1, self.next_id(), 0, &answer);
                 self.route(src, packet, now, sends);
             }
+            Content::Six(six) => self.six(&frame, &six, sends),
             Content::Udp(client, to, data) if to == (self.vip, 53) && self.health == Health::Well => {
                 let packet = packet::udp_packet(to, client, data, self.next_id());
                 self.route(client.0, packet, now, sends);
+            }
+            _ => {}
+        }
+    }
+
+    /// Neighbour solicitations (RFC 4861), echo, and datagrams to port 53.
+    fn six(&self, frame: &Frame<'_>, six: &Six<'_>, sends: &mut Sends) {
+        let Some(vip) = self.vip6 else { return };
+        let mut payload = six.payload.to_vec();
+        let macs = (frame.src, self.mac);
+        match (six.protocol, payload.first()) {
+            (58, Some(135)) if payload.get(8..24) == Some(&vip.octets()) => {
+                // Solicited, and it overrides; with its link-layer address.
+                let mut answer = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
+                answer.extend(vip.octets());
+                answer.extend([2, 1]);
+                answer.extend(self.mac);
+                let answer = Six { src: vip, dst: six.src, protocol: 58, payload: &answer };
+                sends.frames.push(packet::six_frame(macs, &answer, 255, 2));
+            }
+            (58, Some(128)) if six.dst == vip => {
+                payload[0] = 129;
+                let answer = Six { src: vip, dst: six.src, protocol: 58, payload: &payload };
+                sends.frames.push(packet::six_frame(macs, &answer, 64, 2));
+            }
+            (17, _) if six.dst == vip && six.udp().is_some_and(|(_, to)| to == 53) => {
+                let (from, to) = payload.split_at_mut(2);
+                from.swap_with_slice(&mut to[..2]);
+                if self.health == Health::Well {
+                    let answer = Six { src: vip, dst: six.src, protocol: 17, payload: &payload };
+                    sends.frames.push(packet::six_frame(macs, &answer, 64, 6));
+                }
             }
             _ => {}
         }

@@ -2,13 +2,13 @@
 
 use super::{Check, Happening, Known, Turn};
 use crate::packet::Content;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use std::collections::HashMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
     /// A client's server.
-    flows: HashMap<(Ipv4Addr, u16), usize>,
+    flows: HashMap<(IpAddr, u16), usize>,
     moved: u64,
 }
 
@@ -19,12 +19,20 @@ impl Check for Datagrams {
 
     fn turn(&mut self, turn: &Turn<'_>, known: &Known, wrong: &mut Vec<String>) {
         for out in &turn.outs {
-            let Some(Content::Udp(client, to, _)) = out.frame.map(|frame| frame.content) else { continue };
-            let Some(server) = known.server_at(out.port).filter(|_| to.0 == known.vip) else { continue };
+            let (client, to) = match out.frame.map(|frame| frame.content) {
+                Some(Content::Udp(client, to, _)) => ((client.0.into(), client.1), to.0.into()),
+                Some(Content::Six(six)) => match six.udp() {
+                    Some((from, _)) => ((six.src.into(), from), IpAddr::from(six.dst)),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let is_vip = known.plan.clusters.iter().any(|cluster| cluster.vip == to);
+            let Some(server) = known.server_at(out.port).filter(|_| is_vip) else { continue };
             let before = self.flows.insert(client, server);
             if let Some(before) = before.filter(|before| *before != server) {
                 self.moved += 1;
-                if known.takes(before) {
+                if known.takes_at(before, to) {
                     wrong.push(format!(
                         "datagrams of {}:{} go to server {server}, and {before} is in service",
                         client.0, client.1

@@ -21,7 +21,7 @@ use crate::switch::Counts;
 use crate::trace::Trace;
 use crate::world::target_of;
 use core::fmt::Debug;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use dataplane_flow::TargetId;
 use dataplane_message::{Admin, Conditions, Health as Judged, MemberCondition, Plan, Step};
 use std::collections::HashMap;
@@ -248,8 +248,15 @@ impl Known {
 
     /// The server gets new flows, as far as the data path was told: it is up, and open in its service.
     pub fn takes(&self, server: usize) -> bool {
+        self.takes_at(server, self.vip.into())
+    }
+
+    /// The same of the cluster with that VIP.
+    pub fn takes_at(&self, server: usize, vip: IpAddr) -> bool {
         let id = self.target(server);
-        let closed = |m: &MemberCondition| Some(m.target) == id && !m.open;
+        let cluster = self.plan.clusters.iter().find(|cluster| cluster.vip == vip).map(|cluster| cluster.id);
+        let closed =
+            |m: &MemberCondition| Some(m.target) == id && cluster.is_none_or(|id| id == m.cluster) && !m.open;
         self.judged(server) == Judged::Up && !self.conditions.members.iter().any(closed)
     }
 
