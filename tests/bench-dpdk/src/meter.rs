@@ -14,7 +14,7 @@ pub(crate) struct Reading {
     pub(crate) tsc: u64,
     /// The core's own cycles in user mode, where the machine counts them.
     pub(crate) core: Option<u64>,
-    /// Calls of the allocator, by any thread of the process.
+    /// Calls of the allocator, by the thread that was measured.
     pub(crate) allocations: u64,
 }
 
