@@ -47,6 +47,12 @@ pub(crate) fn flows(context: &Context) -> Result<Vec<Row>> {
                 limits.filter(|_| !real).unwrap_or(Limits::at_most(f64::INFINITY, f64::INFINITY, "x"));
             let peer = format!("ours with {} flows", short(base_flows));
             let mut row = Row::new("P18", name, UNIT, &bounds).compared(&times[0], &times[1], &peer, &bounds);
+            context.say(&format!(
+                "  {}: {:.1} and {:.1} cycles",
+                row.what,
+                median(&times[0]),
+                median(&times[1])
+            ));
             if limits.is_none() || real {
                 (row.must, row.goal) = ("none".into(), "none".into());
             }

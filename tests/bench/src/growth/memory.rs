@@ -30,7 +30,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<Row>> {
         let fill = fill(&mut shard, flows);
         let hot_row = Row::new("P14", format!("hot bytes per flow, {named} flows"), "bytes", &P14);
         let load = places as f64 / shard.capacity() as f64;
-        rows.push(hot_row.measured(hot as f64 / places as f64, &P14).note(format!(
+        rows.push(hot_row.measured(thousandths(hot as f64 / places as f64), &P14).note(format!(
             "load {load:.2}; {:.1} when the part for handshakes is laid on established flows; of {flows} flows that were put \
              in {} found no place, {} made another go; {:.0} ns each",
             hot as f64 / flows as f64,
@@ -59,6 +59,11 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<Row>> {
         rows.push(row.measured(fill.faults as f64, &NO_FAULTS));
     }
     Ok(rows)
+}
+
+/// Lines are whole, so a table has up to one more than its flows need.
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 struct Fill {
