@@ -539,10 +539,10 @@ impl Publisher {
             };
             let mut frame = vec![0; announcement.frame_len()];
             announcement.emit_frame(state.mac, &mut frame);
-            if let Some(desk) = self.desks.first_mut() {
-                if desk.inject.push(Crossing::new(port.id, &frame)).is_err() {
-                    self.inject_lost += 1;
-                }
+            if let Some(desk) = self.desks.first_mut()
+                && desk.inject.push(Crossing::new(port.id, &frame)).is_err()
+            {
+                self.inject_lost += 1;
             }
         }
     }
