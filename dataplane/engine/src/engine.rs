@@ -277,9 +277,9 @@ impl Engine {
         out.cluster = meta.sender_cluster;
         out.key = self.sender_key(head.data, meta);
         out.hash = out.key.hash(&self.table_key);
-        match self.observe(head, &out, None, now) {
+        match self.observe(head, &out, self.shard.find(out.hash), now) {
             Some(verdict) => verdict,
-            None => self.steer(head, meta, None, now),
+            None => self.steer(head, meta, self.shard.find(meta.hash), now),
         }
     }
 

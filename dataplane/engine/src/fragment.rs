@@ -122,7 +122,7 @@ impl Engine {
         let verdict = if between {
             self.between(head, &Meta { way: Way::Between, ..*meta }, now)
         } else {
-            self.steer(head, meta, None, now)
+            self.steer(head, meta, self.shard.find(meta.hash), now)
         };
         let Some(target) = self.steered_to(head, meta, &verdict) else {
             return verdict;

@@ -55,7 +55,7 @@ impl Engine {
         counters.out_bytes.add(u64::from(head.len));
     }
 
-    /// Looks at a server's packet; a verdict only if it must not go on.
+    /// Looks at a server's packet; a verdict only if it must not go on. `slot`: its flow's.
     pub(crate) fn observe(
         &mut self,
         head: &Head<'_>,
@@ -63,7 +63,6 @@ impl Engine {
         slot: Option<Slot>,
         now: Instant,
     ) -> Option<Verdict> {
-        let slot = slot.or_else(|| self.shard.find(meta.hash));
         // What a server pings may have a probe's identifier: that entry is not to hide the probe's answers.
         let echo = matches!(meta.layers.protocol, protocol::ICMP | protocol::ICMPV6);
         if (slot.is_none() || echo) && self.answers_probe(head.data, meta) {

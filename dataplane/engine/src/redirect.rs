@@ -159,7 +159,7 @@ impl Engine {
         if let Err(reason) = self.examine(head, meta, now) {
             return Verdict::Drop(reason);
         }
-        if let Some(slot) = slot.or_else(|| self.shard.find(meta.hash)) {
+        if let Some(slot) = slot {
             let entry = self.shard.entry(slot);
             if entry.flags() & Entry::FROM_SERVER != 0 {
                 self.copy_to(head.data, meta, entry.target());

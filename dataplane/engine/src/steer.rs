@@ -30,7 +30,7 @@ pub(crate) enum Followed {
 }
 
 impl Engine {
-    /// Sends the frame to its flow's server, or to one that is chosen for it.
+    /// Sends the frame to its flow's server, or to one that is chosen for it. `slot`: its flow's.
     #[inline]
     pub(crate) fn steer(
         &mut self,
@@ -58,7 +58,7 @@ impl Engine {
     /// Where the flow's entry leads, if it has one that holds.
     fn follow(&mut self, head: &Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Followed {
         let data: &[u8] = head.data;
-        let Some(mut slot) = slot.or_else(|| self.shard.find(meta.hash)) else { return Followed::Nowhere };
+        let Some(mut slot) = slot else { return Followed::Nowhere };
         let entry = self.shard.entry(slot);
         let target = entry.target();
         let alive = self.tables.target(target).is_some_and(|t| t.alive);

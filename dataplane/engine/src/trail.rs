@@ -163,23 +163,18 @@ impl Trail {
             (tcp.source(), tcp.ports())
         };
         let cluster = ClusterId((self.flow >> 16) as u16);
-        *meta = Meta {
-            way: if serves { Way::Outbound } else { Way::Inbound },
-            vlan: self.vlan,
-            layers: tcp.layers(),
-            to: first.swap_bytes() >> 16,
-            from: (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes()),
-            cluster,
-            sender: self.sender,
-            sender_cluster: cluster,
-            key: FlowKey::from_words([
-                0,
-                u64::from(u32::from_be(client)),
-                self.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32,
-            ]),
-            hash,
-            ..Meta::default()
-        };
+        meta.way = if serves { Way::Outbound } else { Way::Inbound };
+        meta.vlan = self.vlan;
+        meta.tagged = false;
+        meta.layers = tcp.layers();
+        meta.to = first.swap_bytes() >> 16;
+        meta.from = (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes());
+        meta.cluster = cluster;
+        meta.sender = self.sender;
+        meta.sender_cluster = cluster;
+        let last = self.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
+        meta.key = FlowKey::from_words([0, u64::from(u32::from_be(client)), last]);
+        meta.hash = hash;
     }
 }
 

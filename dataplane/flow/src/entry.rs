@@ -84,7 +84,7 @@ impl State {
     }
 
     /// What an entry in this state is worth when room is short; a lower one makes room.
-    #[inline]
+    #[inline(always)]
     pub fn worth(self) -> u8 {
         // Four bits for each state: asked of every candidate when a table is full.
         const WORTHS: u64 = {

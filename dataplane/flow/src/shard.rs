@@ -231,6 +231,7 @@ impl Shard {
     }
 
     /// Expired: 0. Else by worth, and among equals the one that is idle longest is worth least.
+    #[inline(always)]
     fn worth(&self, entry: Entry, timeouts: &Timeouts) -> u32 {
         if self.is_expired(entry, timeouts) {
             return 0;
