@@ -35,7 +35,7 @@ pub(crate) struct Lane {
     /// A server's data: the sequence number behind it.
     next: u32,
     /// Its trail's place.
-    trail: u8,
+    trail: u16,
     /// A server's segment with data: how far it has come is remembered (FS-10).
     data: bool,
 }
@@ -81,6 +81,8 @@ enum ReadTcp {
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a, const SERVES: bool> {
     trails: &'a Trails,
+    /// [`Trails::origin`] of the frames.
+    origin: u64,
     table_key: &'a HashKey,
     shard: &'a Shard,
 }
@@ -88,15 +90,20 @@ struct Reader<'a, const SERVES: bool> {
 impl<const SERVES: bool> Reader<'_, SERVES> {
     /// The plainest of all, in line.
     #[inline(always)]
-    fn read(&self, frame: &Look<'_>, origin: u64, lane: &mut Lane) -> ReadTcp {
+    fn read(&self, frame: &Look<'_>, lane: &mut Lane) -> ReadTcp {
         let Some(tcp) = PlainTcp::read(frame.data, frame.len, frame.checksum_good) else {
             return ReadTcp::Other;
         };
         let (client, vip) =
             if SERVES { (tcp.destination(), tcp.source()) } else { (tcp.source(), tcp.destination()) };
-        let key = trail::key_v4(tcp.stations(), origin, vip);
-        let place = self.trails.place(&key);
-        let Some(trail) = self.trails.find_v4(place, &key) else { return ReadTcp::Untrodden };
+        let key = trail::key_v4(tcp.stations(), self.origin, vip);
+        let mut place = self.trails.place(&key);
+        let mut there = self.trails.at(place, &key);
+        if there.is_none() {
+            place ^= 1;
+            there = self.trails.at(place, &key);
+        }
+        let Some(trail) = there else { return ReadTcp::Untrodden };
         let ports = client_first::<SERVES>(tcp.ports());
         let word = trail.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
         let hash = self.table_key.hash3([0, u64::from(u32::from_be(client)), word]) | 1;
@@ -110,12 +117,24 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         if tcp.is_control() { ReadTcp::Control } else { ReadTcp::Flow }
     }
 
-    /// Whatever else there is.
-    #[cold]
+    /// What the plainest read has not come to an end with.
     #[inline(never)]
-    fn read_peculiar(&self, head: &Head<'_>, lane: &mut Lane, i: usize, found: &mut Found) {
+    fn read_on(&self, read: ReadTcp, head: &Head<'_>, lane: &mut Lane, i: usize, found: &mut Found) {
+        let other = match read {
+            ReadTcp::Flow => return,
+            ReadTcp::Control => {
+                self.shard.prefetch_all(lane.hash);
+                lane.apart = core::mem::replace(&mut lane.hash, NO_FLOW);
+                return;
+            }
+            ReadTcp::Untrodden => {
+                lane.hash = NO_FLOW;
+                Read::Untrodden
+            }
+            ReadTcp::Other => self.read_other(head, lane),
+        };
         found.peculiar |= 1 << i;
-        match self.read_other(head, lane) {
+        match other {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
             Read::Untrodden => found.untrodden |= 1 << i,
@@ -129,10 +148,8 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
             return Read::Peculiar;
         };
-        let key = trail::key(ends, &plain, head, sides.vip[1]);
-        let place = self.trails.place(&key);
-        let network = if plain.v6 { sides.vip[0] } else { 0 };
-        let Some(trail) = self.trails.find(place, &key, network) else { return Read::Untrodden };
+        let key = trail::key(ends, &plain, self.origin, sides.vip[1]);
+        let Some((place, trail)) = self.trails.find(&key, sides.vip[0]) else { return Read::Untrodden };
         let [a, b] = sides.client;
         *lane = Lane { hash: NO_FLOW, trail: place, ..Lane::default() };
         if plain.later {
@@ -191,7 +208,7 @@ impl Settler<'_> {
     ) -> Option<Verdict> {
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
-            let trail = &self.trails[usize::from(lane.trail)];
+            let trail = &self.trails[usize::from(lane.trail) & (TRAILS - 1)];
             return (entry.target() == trail.sender).then_some(Verdict::Forward(trail.exit));
         }
         if !entry.rests_at(self.tick, SERVES) {
@@ -200,7 +217,7 @@ impl Settler<'_> {
         if !SERVES {
             return self.send(lane, entry.target(), frames, i);
         }
-        let trail = &self.trails[usize::from(lane.trail)];
+        let trail = &self.trails[usize::from(lane.trail) & (TRAILS - 1)];
         if entry.target() != trail.sender {
             return None;
         }
@@ -217,7 +234,7 @@ impl Settler<'_> {
         frames: &mut F,
         i: usize,
     ) -> Option<Verdict> {
-        let trail = &self.trails[usize::from(lane.trail)];
+        let trail = &self.trails[usize::from(lane.trail) & (TRAILS - 1)];
         let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
         if trail.exits >> (port & 63) & 1 == 0 {
@@ -261,7 +278,7 @@ impl Engine {
         let lane = &self.lanes[i & (BURST - 1)];
         let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) else { return false };
         let hash = if lane.hash == NO_FLOW { lane.apart } else { lane.hash };
-        self.trails.all()[usize::from(lane.trail)].meta(&tcp, hash, meta);
+        self.trails.all()[usize::from(lane.trail) & (TRAILS - 1)].meta(&tcp, hash, meta);
         true
     }
 
@@ -319,7 +336,8 @@ impl Engine {
         let lanes = &mut *self.lanes;
         let shard = &self.shard;
         let trails = &self.trails;
-        let reader = Reader::<'_, SERVES> { trails, table_key: &self.table_key, shard };
+        let reader =
+            Reader::<'_, SERVES> { trails, origin: trails.origin(origin), table_key: &self.table_key, shard };
         let mut found = Found::default();
         for i in 0..count {
             let lane = &mut lanes[i];
@@ -328,18 +346,9 @@ impl Engine {
                 continue;
             }
             let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
-            match reader.read(&frame, u64::from(origin), lane) {
-                ReadTcp::Flow => {}
-                ReadTcp::Control => {
-                    self.shard.prefetch_all(lane.hash);
-                    lane.apart = core::mem::replace(&mut lane.hash, NO_FLOW);
-                }
-                ReadTcp::Untrodden => {
-                    lane.hash = NO_FLOW;
-                    found.peculiar |= 1 << i;
-                    found.untrodden |= 1 << i;
-                }
-                ReadTcp::Other => reader.read_peculiar(&frames.head(i), lane, i, &mut found),
+            let read = reader.read(&frame, lane);
+            if read != ReadTcp::Flow {
+                reader.read_on(read, &frames.head(i), lane, i, &mut found);
             }
         }
         let counters = &self.counters[self.worker.index()];

@@ -9,7 +9,7 @@ use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
 use crate::trail::Trails;
-use crate::{Counters, Outbox, Tables};
+use crate::{Counters, Outbox, OwnTables, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::{FlowFilter, PortRole};
@@ -51,7 +51,7 @@ pub struct Engine {
     pub(crate) worker: WorkerId,
     pub(crate) workers: u8,
     pub(crate) table_key: HashKey,
-    pub(crate) tables: Arc<Tables>,
+    pub(crate) tables: Arc<OwnTables>,
     pub(crate) shard: Shard,
     pub(crate) fragments: Fragments,
     pub(crate) held: Held,
@@ -90,7 +90,7 @@ impl Engine {
             worker: settings.worker,
             workers: settings.workers.max(1),
             table_key: HashKey::new(settings.table_seed),
-            tables: Arc::new(Tables::empty()),
+            tables: OwnTables::new(Arc::new(Tables::empty())),
             shard: Shard::new(settings.flows_max)?,
             fragments: Fragments::new(settings.datagrams_max),
             held: Held::default(),
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Takes new tables and gives the old ones back, to be freed by whoever made them. Flows stay.
-    pub fn swap(&mut self, tables: Arc<Tables>, now: Instant) -> Arc<Tables> {
+    pub fn swap(&mut self, tables: Arc<OwnTables>, now: Instant) -> Arc<OwnTables> {
         for (bucket, (new, old)) in
             self.storm.iter_mut().zip(tables.ports.iter().zip(self.tables.ports.iter()))
         {
@@ -219,7 +219,7 @@ impl Engine {
         let verdict = self.decide(head, meta, slot, now);
         if let Verdict::Drop(reason) = verdict {
             self.counters().drop(reason, 1);
-        } else if untrodden {
+        } else if untrodden && matches!(meta.way, Way::Inbound | Way::Outbound | Way::InboundFragment) {
             self.lay_trail(head, meta);
         }
         verdict

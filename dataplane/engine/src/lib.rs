@@ -39,6 +39,6 @@ pub use limit::Bucket;
 pub use member_counters::{MEMBERS_MAX, MemberCounters};
 pub use outbox::{Event, OWN_FRAME_MAX, Outbox, OwnFrame, Release};
 pub use tables::{
-    ClusterTable, Inputs, LearnedStation, MemberTable, NO_MEMBER, Pools, PortTable, RouterTable,
+    ClusterTable, Inputs, LearnedStation, MemberTable, NO_MEMBER, OwnTables, Pools, PortTable, RouterTable,
     ServiceTable, Station, Stations, Tables, TargetTable, VlanTable, address_words,
 };

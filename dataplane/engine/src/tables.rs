@@ -58,6 +58,27 @@ pub struct Tables {
     pub dead: Box<[TargetId]>,
 }
 
+/// One worker's hold on tables. It counts its own references: what all workers count together, all would write
+/// for every new flow.
+#[derive(Debug)]
+pub struct OwnTables(Arc<Tables>);
+
+impl OwnTables {
+    /// For one worker, and no other.
+    pub fn new(tables: Arc<Tables>) -> Arc<Self> {
+        Arc::new(Self(tables))
+    }
+}
+
+impl core::ops::Deref for OwnTables {
+    type Target = Tables;
+
+    #[inline(always)]
+    fn deref(&self) -> &Tables {
+        &self.0
+    }
+}
+
 /// A port.
 #[derive(Clone, Debug)]
 pub struct PortTable {
@@ -75,7 +96,7 @@ pub struct PortTable {
     pub stp: Stp,
     /// Limit of flooded frames a second.
     pub storm_pps: u32,
-    /// The servers behind it: (MAC, VLANs are in their clusters, server).
+    /// The servers behind it, by their MACs (VLANs are in their clusters).
     pub servers: Box<[(u64, TargetId)]>,
     /// Servers behind it whose MAC is not known yet.
     pub learning: Box<[TargetId]>,
@@ -92,10 +113,10 @@ impl PortTable {
         member.then_some(VlanId(vid))
     }
 
-    /// The server behind this port with that MAC.
+    /// The server behind this port with that MAC. At most 12 steps.
     #[inline(always)]
     pub fn server(&self, mac: u64) -> Option<TargetId> {
-        self.servers.iter().find(|(of, _)| *of == mac).map(|(_, target)| *target)
+        self.servers.binary_search_by_key(&mac, |(of, _)| *of).ok().map(|at| self.servers[at].1)
     }
 }
 

@@ -5,8 +5,8 @@
 //! trail, the others go along it. Where frames go is not in it, but for a server's, which go to their router
 //! or a station; that is the tables' business, and the flow's.
 //!
-//! Trails are a direct-mapped memory of a fixed size, keyed at random, so nobody can aim at another's
-//! place. They are all forgotten with new tables, and when stations are told anew.
+//! Trails are a memory of a fixed size, with two places for each, keyed at random, so nobody can aim at
+//! another's. They are all forgotten with new tables, and when stations are told anew.
 
 use crate::Engine;
 use crate::bridge::{Learner, NO_ROUTER};
@@ -17,8 +17,16 @@ use dataplane_message::PortRole;
 use dataplane_port::{Head, PortId, PortSet, VlanId};
 use dataplane_wire::{MacAddr, Plain, PlainTcp, protocol};
 
-/// Trails at a time. A power of two, and what an index of one byte reaches.
-pub(crate) const TRAILS: usize = 256;
+/// Trails at a time, a power of two: a thousand servers send to a router each, or two.
+pub(crate) const TRAILS: usize = 4096;
+
+/// Where a port's number, its frames' VLAN and the like stand in a key's second word, above the last four
+/// bytes of the stations' addresses: port 5 bits, handed over 1, VLAN 12, IPv6 1, generation 13.
+const ORIGIN_AT: u32 = 32;
+const VID_AT: u32 = ORIGIN_AT + 6;
+const V6_AT: u32 = VID_AT + 12;
+const GENERATION_AT: u32 = V6_AT + 1;
+const GENERATIONS: u64 = 1 << (64 - GENERATION_AT);
 
 /// What is the same for all frames of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -63,41 +71,62 @@ const NONE: Trail = Trail {
 pub(crate) struct Trails {
     places: Box<[Trail; TRAILS]>,
     factors: [u64; 2],
+    /// Those of another generation are forgotten.
+    generation: u64,
 }
 
 impl Trails {
     /// None yet; `seed` is random.
     pub(crate) fn new(seed: [u64; 2]) -> Self {
         let factors = seed.map(|f| (f ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1);
-        Self { places: Box::new([NONE; TRAILS]), factors }
+        let places: Box<[Trail]> = vec![NONE; TRAILS].into_boxed_slice();
+        Self { places: places.try_into().expect("as many as were made"), factors, generation: 1 }
     }
 
     /// Forgets all.
     pub(crate) fn forget(&mut self) {
-        self.places.fill(NONE);
+        self.generation += 1;
+        if self.generation == GENERATIONS {
+            self.generation = 1;
+            self.places.fill(NONE);
+        }
     }
 
-    /// The trail's place.
+    /// What the keys of untagged IPv4 packets have in common that come from there ([`Head::origin`]).
+    pub(crate) fn origin(&self, origin: u16) -> u64 {
+        let [port, handed] = origin.to_le_bytes();
+        (u64::from(port & 31) | u64::from(handed) << 5) << ORIGIN_AT | self.generation << GENERATION_AT
+    }
+
+    /// The trail's first place; the other one is beside it.
     #[inline(always)]
-    pub(crate) fn place(&self, key: &Key) -> u8 {
+    pub(crate) fn place(&self, key: &Key) -> u16 {
         let [a, b] = self.factors;
         let rest = key[1] ^ key[2].rotate_left(31);
-        (key[0].wrapping_mul(a).wrapping_add(rest.wrapping_mul(b)) >> 56) as u8
+        (key[0].wrapping_mul(a).wrapping_add(rest.wrapping_mul(b)) >> (64 - TRAILS.trailing_zeros())) as u16
     }
 
-    /// The trail at its place, if it is this one. `network`: the first half of an IPv6 VIP.
-    #[inline(always)]
-    pub(crate) fn find(&self, place: u8, key: &Key, network: u64) -> Option<&Trail> {
-        let trail = self.find_v4(place, key)?;
-        (trail.network == network).then_some(trail)
+    /// The trail, and its place. `network`: the first half of an IPv6 VIP.
+    pub(crate) fn find(&self, key: &Key, network: u64) -> Option<(u16, &Trail)> {
+        let place = self.place(key);
+        let found = [place, place ^ 1].into_iter().find_map(|place| Some((place, self.at(place, key)?)));
+        found.filter(|(_, trail)| trail.network == network)
     }
 
-    /// The same where the key tells of an IPv4 packet.
+    /// The trail at this place, if it is this one; of an IPv6 VIP only half of it is looked at.
     #[inline(always)]
-    pub(crate) fn find_v4(&self, place: u8, key: &Key) -> Option<&Trail> {
-        let trail = &self.places[usize::from(place)];
+    pub(crate) fn at(&self, place: u16, key: &Key) -> Option<&Trail> {
+        let trail = &self.places[usize::from(place) & (TRAILS - 1)];
         let [a, b, c] = trail.key;
         (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
+    }
+
+    /// Into its first place, if that is free or its own, else into the other one.
+    fn lay(&mut self, trail: Trail) {
+        let place = self.place(&trail.key);
+        let there = self.places[usize::from(place)];
+        let taken = there.key[1] >> GENERATION_AT == self.generation && there.key != trail.key;
+        self.places[usize::from(place ^ u16::from(taken))] = trail;
     }
 
     /// All places.
@@ -107,35 +136,33 @@ impl Trails {
     }
 }
 
-/// The key of an untagged IPv4 packet's trail: both stations, where it came from, and the VIP's address as it
-/// lies in the frame.
+/// The key of an untagged IPv4 packet's trail: both stations, where it came from ([`Trails::origin`]), and
+/// the VIP's address as it lies in the frame.
 #[inline(always)]
 pub(crate) fn key_v4(stations: (u64, u32), origin: u64, vip: u32) -> Key {
-    [stations.0, u64::from(stations.1) | origin << 32, u64::from(vip)]
+    [stations.0, u64::from(stations.1) | origin, u64::from(vip)]
 }
 
-/// The same of any packet. Of an IPv6 VIP the second half is in it.
+/// The same of any plain packet. Of an IPv6 VIP the second half is in it.
 #[inline(always)]
-pub(crate) fn key(ends: &[u8; 12], plain: &Plain, head: &Head<'_>, vip: u64) -> Key {
+pub(crate) fn key(ends: &[u8; 12], plain: &Plain, origin: u64, vip: u64) -> Key {
+    let [first, second, _] = key_v4(split(ends), origin, 0);
+    let vip = if plain.v6 { vip } else { u64::from((vip as u32).swap_bytes()) };
+    [first, second | u64::from(plain.vid) << VID_AT | u64::from(plain.v6) << V6_AT, vip]
+}
+
+/// Both stations' addresses as [`PlainTcp::stations`] has them.
+#[inline(always)]
+fn split(ends: &[u8; 12]) -> (u64, u32) {
     let [a @ .., _, _, _, _] = *ends;
     let [.., w, x, y, z] = *ends;
-    let vip = if plain.v6 { vip } else { u64::from((vip as u32).swap_bytes()) };
-    let [first, second, third] =
-        key_v4((u64::from_le_bytes(a), u32::from_le_bytes([w, x, y, z])), u64::from(head.origin()), 0);
-    [first, second | u64::from(plain.vid) << 48 | u64::from(plain.v6) << 63, third | vip]
+    (u64::from_le_bytes(a), u32::from_le_bytes([w, x, y, z]))
 }
 
 impl Engine {
     /// Lays a trail for the frames that are like this one, if they are all to be treated alike.
-    #[cold]
     pub(crate) fn lay_trail(&mut self, head: &Head<'_>, meta: &Meta) {
-        let Some(plain) = Plain::read(head.data, head.len, head.checksum_good) else { return };
-        // As they came: the destination may be another one by now.
-        let mut ends = [0; 12];
-        ends[..6].copy_from_slice(&MacAddr::from_u64(meta.to).0);
-        ends[6..].copy_from_slice(&MacAddr::from_u64(meta.from).0);
         let serves = self.tables.server_ports.contains(head.port);
-        let Some(sides) = Sides::read(head.data, &plain, serves) else { return };
         let trail = match meta.way {
             Way::Inbound | Way::InboundFragment if !serves => {
                 inbound(&self.tables, &self.learner, head, meta)
@@ -143,13 +170,28 @@ impl Engine {
             Way::Outbound if serves => outbound(&self.tables, head, meta),
             _ => None,
         };
-        if let Some(trail) = trail {
-            let key = key(&ends, &plain, head, sides.vip[1]);
-            let place = self.trails.place(&key);
-            self.trails.places[usize::from(place)] =
-                Trail { key, network: sides.vip[0], vlan: meta.vlan, ..trail };
+        // As they came: the destination may be another one by now.
+        let mut ends = [0; 12];
+        ends[..6].copy_from_slice(&MacAddr::from_u64(meta.to).0);
+        ends[6..].copy_from_slice(&MacAddr::from_u64(meta.from).0);
+        let origin = self.trails.origin(head.origin());
+        if let Some(trail) = trail
+            && let Some((key, network)) = key_of(head, serves, &ends, origin)
+        {
+            self.trails.lay(Trail { key, network, vlan: meta.vlan, ..trail });
         }
     }
+}
+
+/// The key of a frame, and the first half of an IPv6 VIP; `None` for what is not plain.
+fn key_of(head: &Head<'_>, serves: bool, ends: &[u8; 12], origin: u64) -> Option<(Key, u64)> {
+    if let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) {
+        let vip = if serves { tcp.source() } else { tcp.destination() };
+        return Some((key_v4(split(ends), origin, vip), 0));
+    }
+    let plain = Plain::read(head.data, head.len, head.checksum_good)?;
+    let [network, vip] = Sides::read(head.data, &plain, serves)?.vip;
+    Some((key(ends, &plain, origin, vip), network))
 }
 
 impl Trail {

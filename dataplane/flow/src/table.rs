@@ -138,7 +138,8 @@ impl Table {
     }
 
     fn free_in(&self, line: usize) -> Option<usize> {
-        (0..WAYS).find(|&way| self.lines[line][way] == 0).map(|way| line * WAYS + way)
+        let words = &self.lines[line];
+        (0..WAYS).find(|&way| words[way] == 0).map(|way| line * WAYS + way)
     }
 
     /// An empty slot for `hash`: in its first line or in its second.
@@ -194,11 +195,19 @@ impl Table {
 
     /// Among the slots that `hash` may lie in, the one that is worth least by `worth` (lower makes
     /// room first), with that worth.
+    #[inline(always)]
     pub(crate) fn victim(&self, hash: u64, worth: impl Fn(Entry) -> u32) -> (usize, u32) {
-        self.candidates(hash)
-            .map(|slot| (slot, worth(self.entry(slot))))
-            .min_by_key(|(_, worth)| *worth)
-            .expect("a hash has eight candidate slots")
+        let (mut slot, mut least) = (self.first(hash) * WAYS, u32::MAX);
+        for line in [self.first(hash), self.second(hash)] {
+            let words = &self.lines[line];
+            for way in 0..WAYS {
+                let worth = worth(Entry(words[WAYS + way]));
+                if worth < least {
+                    (slot, least) = (line * WAYS + way, worth);
+                }
+            }
+        }
+        (slot, least)
     }
 
     /// The occupied slots of a line.

@@ -15,7 +15,7 @@ use crate::bridge_table::{BridgeTable, Sighting};
 use crate::seat::{self, Crossing, Desk, WorkerSeat};
 use alarms::Alarms;
 use dataplane_cpu::NoMemory;
-use dataplane_engine::{Counters, Engine, Event, Inputs, Settings, Tables};
+use dataplane_engine::{Counters, Engine, Event, Inputs, OwnTables, Settings, Tables};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, Instant, TARGETS_MAX, TargetId};
 use dataplane_message::{
     AlarmKind, Boot, Conditions, MacPlan, Plan, PortCounts, Step, TargetPlan, ToControl, ToDataPath, VERSION,
@@ -373,7 +373,7 @@ impl Publisher {
             orders.push((cluster, order));
         }
         for desk in &mut self.desks {
-            if desk.tables_out.push(Arc::clone(&self.tables)).is_ok() {
+            if desk.tables_out.push(OwnTables::new(Arc::clone(&self.tables))).is_ok() {
                 desk.out += 1;
             }
         }

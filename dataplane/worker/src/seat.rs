@@ -1,6 +1,6 @@
 //! What lies between a worker and the publisher: rings with one writer and one reader each.
 
-use dataplane_engine::{Engine, Event, Tables};
+use dataplane_engine::{Engine, Event, OwnTables};
 use dataplane_flow::{Entry, FlowKey};
 use dataplane_message::FlowFilter;
 use dataplane_port::PortId;
@@ -59,8 +59,8 @@ pub(crate) enum Command {
 pub struct WorkerSeat {
     pub(crate) engine: Engine,
     pub(crate) ports: u8,
-    pub(crate) tables_in: Consumer<Arc<Tables>>,
-    pub(crate) tables_back: Producer<Arc<Tables>>,
+    pub(crate) tables_in: Consumer<Arc<OwnTables>>,
+    pub(crate) tables_back: Producer<Arc<OwnTables>>,
     pub(crate) events: Producer<Event>,
     pub(crate) punts: Producer<Crossing>,
     /// Answers to probes: nothing else that is punted stands in their way (A5, C7).
@@ -73,8 +73,8 @@ pub struct WorkerSeat {
 /// The publisher's ends.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) tables_out: Producer<Arc<Tables>>,
-    pub(crate) tables_back: Consumer<Arc<Tables>>,
+    pub(crate) tables_out: Producer<Arc<OwnTables>>,
+    pub(crate) tables_back: Consumer<Arc<OwnTables>>,
     pub(crate) events: Consumer<Event>,
     pub(crate) punts: Consumer<Crossing>,
     pub(crate) answers: Consumer<Crossing>,

@@ -11,7 +11,7 @@ mod frames;
 mod plan;
 
 use clap::{Parser, ValueEnum};
-use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, Settings, Tables};
+use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::Instant;
 use dataplane_message::Conditions;
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
@@ -115,7 +115,7 @@ impl Bench {
             previous: None,
         });
         let now = Instant::from_secs(1);
-        engine.swap(Arc::new(tables), now);
+        engine.swap(OwnTables::new(Arc::new(tables)), now);
         Self { engine, frames: vec![[0; FRAME]; BURST], verdicts: [Verdict::Consumed; BURST], now }
     }
 

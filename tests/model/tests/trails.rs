@@ -3,7 +3,7 @@
 mod common;
 
 use common::{CLIENT, VIP, addr, plan, table};
-use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, Settings, Tables};
+use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::{Instant, TargetId};
 use dataplane_message::{Chooser, Conditions, Health, TargetCondition};
 use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
@@ -154,7 +154,7 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
         let mut conditions = Conditions::default();
         let mut now = Instant::from_secs(1);
         let mut given = tables(&table, &conditions);
-        quick.engine.swap(Arc::clone(&given), now);
+        quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
         for burst in 0..BURSTS {
             now = Instant(now.0 + [30_000, 40_000, 3_000_000, 300_000_000][random.below(4)]);
             if burst % 500 == 499 {
@@ -164,10 +164,10 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                 conditions.targets =
                     vec![TargetCondition { id: TargetId(1), health, admin: None, gentle: false }];
                 given = tables(&table, &conditions);
-                quick.engine.swap(Arc::clone(&given), now);
+                quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
             }
             // New tables make an engine forget its trails.
-            whole.engine.swap(Arc::clone(&given), now);
+            whole.engine.swap(OwnTables::new(Arc::clone(&given)), now);
             // Of one port, or handed over by other workers, from all: to one that owns every flow.
             let handed = workers == 1 && random.below(4) == 0;
             let one = PortId(random.below(5) as u8);

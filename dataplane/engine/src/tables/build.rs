@@ -250,7 +250,9 @@ fn ports(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Box<[PortTable; PORTS_
         port.storm_pps = plan.storm_pps;
         let behind = || inputs.plan.targets.iter().filter(|t| t.port == plan.id);
         let mac = |id: TargetId| targets.get(id.index()).map_or(0, |t| t.mac);
-        port.servers = behind().map(|t| (mac(t.id), t.id)).filter(|(mac, _)| *mac != 0).collect();
+        let mut servers: Vec<_> = behind().map(|t| (mac(t.id), t.id)).filter(|(mac, _)| *mac != 0).collect();
+        servers.sort_by_key(|(mac, _)| *mac);
+        port.servers = servers.into_boxed_slice();
         // A learning server goes on being looked at: a change of its MAC is an alarm.
         port.learning = behind().filter(|t| t.mac == MacPlan::Learn).map(|t| t.id).collect();
     }

@@ -5,7 +5,7 @@ use crate::site::{
 };
 use crate::tools::cpu_time;
 use anyhow::{Context, Result, ensure};
-use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, Settings, Tables};
+use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::Instant;
 use dataplane_message::Conditions;
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, WorkerId};
@@ -57,7 +57,7 @@ impl Bed {
         let settings = Settings { worker, workers, flows_max, datagrams_max: 4096, table_seed: [1, 2] };
         let mut engine = Engine::new(&settings, counters).context("a flow table")?;
         let now = Instant::from_secs(1);
-        engine.swap(tables, now);
+        engine.swap(OwnTables::new(tables), now);
         Ok(Self {
             engine,
             frames: Box::new([[0; 64]; BURST]),
