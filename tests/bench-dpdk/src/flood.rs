@@ -4,7 +4,7 @@ use crate::generator::Script;
 use crate::handshake::server;
 use crate::plan::{OUTSIDE, SERVER_COUNT};
 use crate::traffic::{ACK, From, Kind, Order, SYN, Template};
-use dataplane_port::{BURST, Head, PortId, Verdict};
+use dataplane_port::{BURST, PortId, Verdict};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,9 +112,9 @@ impl Flood {
         if self.storm == Storm::None { NEW..NEW } else { NEW..NEW + STORM }
     }
 
-    fn stamp_outside(&mut self, heads: &mut [Head<'_>]) {
+    fn stamp_outside(&mut self, burst: &mut [&mut [u8]]) {
         let storm = self.storm();
-        let (new, rest) = heads.split_at_mut(NEW);
+        let (new, rest) = burst.split_at_mut(NEW);
         let (flood, known) = rest.split_at_mut(storm.len());
         let mut order = Order::rising(self.batch.0);
         let template = if self.step == Step::Syn { &self.templates.syn } else { &self.templates.ack };
@@ -131,30 +131,30 @@ impl Flood {
         }
     }
 
-    fn stamp_servers(&mut self, heads: &mut [Head<'_>]) {
+    fn stamp_servers(&mut self, burst: &mut [&mut [u8]]) {
         let new = if self.step == Step::Syn { NEW } else { 0 };
-        let (new, rest) = heads.split_at_mut(new);
+        let (new, rest) = burst.split_at_mut(new);
         let mut order = Order::rising(self.batch.0);
         self.templates.syn_ack.stamp(&mut order, frames(new));
-        for (head, server) in new.iter_mut().zip(&self.batch.1) {
-            head.data[11] = server.unwrap_or(0);
+        for (frame, server) in new.iter_mut().zip(&self.batch.1) {
+            frame[11] = server.unwrap_or(0);
         }
         let answers = if self.storm == Storm::Answered { STORM } else { 0 };
         let (answered, known) = rest.split_at_mut(answers);
-        for (head, (number, server)) in answered.iter_mut().zip(&self.answers) {
+        for (frame, (number, server)) in answered.iter_mut().zip(&self.answers) {
             let mut order = Order::rising(*number);
-            self.templates.storm_answer.stamp(&mut order, core::iter::once(&mut *head.data));
-            head.data[11] = server.unwrap_or(0);
+            self.templates.storm_answer.stamp(&mut order, core::iter::once(&mut **frame));
+            frame[11] = server.unwrap_or(0);
         }
         self.templates.back.stamp(&mut self.back, frames(known));
     }
 
-    fn watch_outside(&mut self, heads: &[Head<'_>], verdicts: &[Verdict]) {
+    fn watch_outside(&mut self, burst: &[&mut [u8]], verdicts: &[Verdict]) {
         let mut places = [None; BURST];
-        for ((place, head), verdict) in places.iter_mut().zip(heads).zip(verdicts) {
-            *place = server(head, *verdict);
+        for ((place, frame), verdict) in places.iter_mut().zip(burst).zip(verdicts) {
+            *place = server(frame, *verdict);
         }
-        let reached = &places[..heads.len()];
+        let reached = &places[..burst.len()];
         let storm = self.storm();
         for (answer, reached) in self.answers.iter_mut().zip(&reached[storm.clone()]) {
             answer.1 = *reached;
@@ -202,8 +202,8 @@ impl Flood {
     }
 }
 
-fn frames<'h, 'f: 'h>(heads: &'h mut [Head<'f>]) -> impl Iterator<Item = &'h mut [u8]> {
-    heads.iter_mut().map(|head| &mut *head.data)
+fn frames<'h>(burst: &'h mut [&mut [u8]]) -> impl Iterator<Item = &'h mut [u8]> {
+    burst.iter_mut().map(|frame| &mut **frame)
 }
 
 impl Script for Flood {
@@ -211,16 +211,16 @@ impl Script for Flood {
         true
     }
 
-    fn stamp(&mut self, port: PortId, heads: &mut [Head<'_>]) {
-        debug_assert_eq!(heads.len(), BURST, "net_null brings whole bursts");
-        if port == OUTSIDE { self.stamp_outside(heads) } else { self.stamp_servers(heads) }
+    fn stamp(&mut self, port: PortId, burst: &mut [&mut [u8]]) {
+        debug_assert_eq!(burst.len(), BURST, "net_null brings whole bursts");
+        if port == OUTSIDE { self.stamp_outside(burst) } else { self.stamp_servers(burst) }
     }
 
     fn watches(&self) -> bool {
         true
     }
 
-    fn watch(&mut self, port: PortId, heads: &[Head<'_>], verdicts: &[Verdict]) {
-        if port == OUTSIDE { self.watch_outside(heads, verdicts) } else { self.advance() }
+    fn watch(&mut self, port: PortId, burst: &[&mut [u8]], verdicts: &[Verdict]) {
+        if port == OUTSIDE { self.watch_outside(burst, verdicts) } else { self.advance() }
     }
 }

@@ -1,7 +1,7 @@
 //! Ports that bring frames: a thin wrapper around the real ones.
 //!
 //! `net_null` brings frames and never touches their bytes. The wrapper delegates every call to
-//! [`DpdkPorts`]; in between, in `heads`, a [`Script`] writes the bytes of each frame that a device brought.
+//! [`DpdkPorts`]; in between, in `receive`, a [`Script`] writes the bytes of each frame that a device brought.
 //! What that costs is measured alone and subtracted.
 
 use dataplane_port::{BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};

@@ -8,7 +8,7 @@ use crate::script::Stream;
 use crate::traffic::{ACK, From, Kind, Order};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use dataplane_port::{BURST, Head, PortId, Verdict};
+use dataplane_port::{BURST, PortId, Verdict};
 use std::io::BufRead;
 use std::sync::{Arc, Mutex};
 
@@ -94,15 +94,15 @@ impl Script for Sorter {
         self.stream.brings(port)
     }
 
-    fn stamp(&mut self, port: PortId, heads: &mut [Head<'_>]) {
-        self.stream.stamp(port, heads);
+    fn stamp(&mut self, port: PortId, frames: &mut [&mut [u8]]) {
+        self.stream.stamp(port, frames);
     }
 
     fn watches(&self) -> bool {
         true
     }
 
-    fn watch(&mut self, _: PortId, _: &[Head<'_>], verdicts: &[Verdict]) {
+    fn watch(&mut self, _: PortId, _: &[&mut [u8]], verdicts: &[Verdict]) {
         if let Ok(mut owners) = self.owners.lock() {
             owners.extend_from_slice(verdicts);
         }
