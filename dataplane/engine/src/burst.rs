@@ -324,6 +324,10 @@ impl Engine {
 
     /// The same for the frames of one origin. `MIXED`: there are others; which they are, a bit for each.
     #[inline(never)]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "several arrays of 32 by one index; zipped ends cost more"
+    )]
     fn settle_from<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
         &mut self,
         origin: u16,

@@ -8,6 +8,7 @@ use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
+use crate::tcp;
 use crate::trail::Trails;
 use crate::{Counters, Outbox, OwnTables, Tables};
 use dataplane_cpu::NoMemory;
@@ -195,6 +196,12 @@ impl Engine {
             let head = frames.head(i);
             if left.known >> i & 1 == 0 || !self.meta_of_lane(i, &head, meta) {
                 self.classify(&head, meta);
+            }
+        }
+        for i in bits(left.frames) {
+            let Some(meta) = metas.get(i) else { continue };
+            if meta.way == Way::Inbound && meta.layers.flags & tcp::SYN != 0 {
+                self.shard.prefetch_vacancy(meta.hash);
             }
         }
         for i in bits(left.frames) {

@@ -85,6 +85,12 @@ impl Shard {
         }
     }
 
+    /// Asks for the cold half that a new handshake of `hash` would be written to.
+    #[inline(always)]
+    pub fn prefetch_vacancy(&self, hash: u64) {
+        self.provisional.prefetch_vacancy(hash);
+    }
+
     /// Asks for the line that `hash` is looked for in when it is not in the first.
     #[inline(always)]
     pub fn prefetch_second(&self, hash: u64) {

@@ -137,6 +137,14 @@ impl Table {
         (0..WAYS).map(move |way| first * WAYS + way).chain((0..WAYS).map(move |way| second * WAYS + way))
     }
 
+    /// Asks for the cold half that a new entry of `hash` would be written to.
+    #[inline(always)]
+    pub(crate) fn prefetch_vacancy(&self, hash: u64) {
+        let line = self.first(hash);
+        prefetch(&self.cold[self.free_in(line).unwrap_or(line * WAYS)]);
+    }
+
+    #[inline(always)]
     fn free_in(&self, line: usize) -> Option<usize> {
         let words = &self.lines[line];
         (0..WAYS).find(|&way| words[way] == 0).map(|way| line * WAYS + way)

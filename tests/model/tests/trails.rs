@@ -100,7 +100,7 @@ impl Side {
 
 /// A frame of one of some hundred flows, from a client or a server; now and then a damaged one.
 fn frame(table: &Table, port: PortId, flow: usize, random: &mut Random) -> Vec<u8> {
-    let v6 = flow % 4 == 0;
+    let v6 = flow.is_multiple_of(4);
     let vip: IpAddr = if v6 { addr("2001:db8::80") } else { VIP.into() };
     let number = flow % 24;
     let client = if v6 {
