@@ -8,16 +8,13 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lane.
 
 use crate::Engine;
-use crate::classify::Meta;
+use crate::classify::{IKE, Meta};
 use crate::counters::Counting;
 use crate::engine::worker_of;
 use crate::trail::{self, Sides, TRAILS, Trail, Trails};
 use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId};
 use dataplane_port::{BURST, Frames, Head, Look, PortId, Verdict, origin};
 use dataplane_wire::{Plain, PlainTcp, protocol};
-
-/// UDP ports of IPsec (FS-22).
-const IKE: [u16; 2] = [500, 4500];
 
 /// No server has this port, so no trail leads there.
 pub(crate) const NO_DOOR: u64 = 63 << 48;

@@ -76,7 +76,8 @@ impl Default for Meta {
 const GROUP: u64 = 1 << 40;
 const LINK_LOCAL: u64 = 0x0180_c200_0000;
 const LLDP: u16 = 0x88cc;
-const IKE: [u16; 2] = [500, 4500];
+/// UDP ports of IPsec (FS-22).
+pub(crate) const IKE: [u16; 2] = [500, 4500];
 
 impl Meta {
     /// Whether the destination is a group address, broadcast included.

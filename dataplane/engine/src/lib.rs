@@ -1,10 +1,12 @@
 //! Classify, look up, choose, rewrite: a [`Verdict`](dataplane_port::Verdict) for each frame.
 //!
-//! One call of [`Engine::process`] takes a burst through three stages, straight on:
+//! One call of [`Engine::process`] takes a burst through two passes, straight on (`burst.rs`):
 //!
-//! 1. *classify*: one pass over the headers, what the frame is, its flow key, a prefetch;
-//! 2. *look up*: the first candidate line of every flow, while the others are on their way;
-//! 3. *decide*: steer (inbound), observe (outbound), answer (ARP, ND) or bridge.
+//! 1. *read*: what plain packets are looked up by, along trails (`trail.rs`), and a prefetch;
+//! 2. *settle*: one line of the flow table, six bytes.
+//!
+//! What is left of it goes the whole way: *classify*, then *decide*: steer (inbound), observe (outbound), answer
+//! (ARP, ND) or bridge.
 //!
 //! Nothing here reads a clock, draws a number, allocates, waits or knows what device it runs on.
 //! What a frame can cause beside its own verdict goes into the [`Outbox`].
