@@ -1,7 +1,7 @@
 //! The frames that change nothing but their destination: nearly all.
 //!
 //! A plain packet (no beginning and no end of anything) of a kind that is known (a trail), in a flow that has
-//! been seen in this second already, is settled here: two passes over the burst, straight on, one cache line
+//! been seen in this second already, or only needs its stamp, is settled here: two passes over the burst, straight on, one cache line
 //! of the table for a packet. Everything else is left, a bit for each frame, to [`Engine::decide`], which
 //! needs nothing of this file: it comes to the same verdict for every frame that is settled here.
 //!
@@ -12,7 +12,7 @@ use crate::classify::{IKE, Meta};
 use crate::counters::Counting;
 use crate::engine::worker_of;
 use crate::trail::{self, Sides, TRAILS, Trail, Trails};
-use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId};
+use dataplane_flow::{Entry, HashKey, Instant, KeyKind, Known, Shard, Slot, TARGETS_MAX, TargetId, Timeouts};
 use dataplane_port::{BURST, Frames, Head, Look, PortId, Verdict, origin};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
@@ -222,6 +222,27 @@ impl Settler<'_> {
         Some(Verdict::Forward(trail.exit))
     }
 
+    /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that.
+    #[inline(never)]
+    fn stamp<const SERVES: bool>(
+        &self,
+        shard: &mut Shard,
+        slot: Slot,
+        lane: &Lane,
+        entry: Entry,
+        timeouts: &Timeouts,
+    ) {
+        let trail = &self.trails[usize::from(lane.trail) & (TRAILS - 1)];
+        let stamps = entry.tick() != self.tick
+            && trail.stamps
+            && entry.rests(SERVES)
+            && (!SERVES || entry.target() == trail.sender)
+            && !shard.is_expired(entry, timeouts);
+        if stamps {
+            shard.touch(slot, entry);
+        }
+    }
+
     /// To a server: six bytes.
     #[inline(always)]
     fn send<F: Frames + ?Sized>(
@@ -359,6 +380,7 @@ impl Engine {
             counters: counters.counting(),
             tick: shard.tick(),
         };
+        let timeouts = &*self.tables.timeouts;
         let (mut late, mut data, mut unsettled) = (0_u32, 0_u32, 0_u32);
         let mut slots = [Slot::default(); BURST];
         for i in 0..count {
@@ -372,7 +394,7 @@ impl Engine {
                 continue;
             };
             let Some(verdict) = settler.settle::<F, SERVES>(lane, entry, frames, i) else {
-                unsettled |= 1 << i;
+                late |= 1 << i;
                 continue;
             };
             verdicts[i] = verdict;
@@ -382,11 +404,15 @@ impl Engine {
                 data |= 1 << i;
             }
         }
+        // In the second line, or to be stamped first.
+        let shard = &mut self.shard;
         for i in bits(late) {
             let (Some(lane), Some(verdict)) = (lanes.get(i), verdicts.get_mut(i)) else { continue };
-            let settled = shard
-                .look_second(lane.hash)
-                .and_then(|(slot, entry)| Some((slot, settler.settle::<F, SERVES>(lane, entry, frames, i)?)));
+            let found = shard.look_first(lane.hash).or_else(|| shard.look_second(lane.hash));
+            let settled = found.and_then(|(slot, entry)| {
+                settler.stamp::<SERVES>(shard, slot, lane, entry, timeouts);
+                Some((slot, settler.settle::<F, SERVES>(lane, shard.entry(slot), frames, i)?))
+            });
             match settled {
                 Some((slot, settled)) => {
                     *verdict = settled;

@@ -50,6 +50,9 @@ pub(crate) struct Trail {
     pub(crate) exit: PortId,
     /// UDP has to be read more closely (QUIC).
     pub(crate) reads_udp: bool,
+    /// A flow that is seen for the first time in a second is stamped, and that is all: no client's binding
+    /// hangs on it.
+    pub(crate) stamps: bool,
 }
 
 type Key = [u64; 3];
@@ -64,6 +67,7 @@ const NONE: Trail = Trail {
     sender: TargetId::NONE,
     exit: PortId(0),
     reads_udp: true,
+    stamps: false,
 };
 
 /// The trails of one worker.
@@ -178,7 +182,8 @@ impl Engine {
         if let Some(trail) = trail
             && let Some((key, network)) = key_of(head, serves, &ends, origin)
         {
-            self.trails.lay(Trail { key, network, vlan: meta.vlan, ..trail });
+            let stamps = self.tables.cluster(meta.cluster).is_some_and(|c| !c.by_client && !c.quic);
+            self.trails.lay(Trail { key, network, vlan: meta.vlan, stamps, ..trail });
         }
     }
 }

@@ -187,6 +187,12 @@ impl Entry {
         self.0 & (rests | 0xffff << 16) == rests | u64::from(tick) << 16
     }
 
+    /// The same whenever it was seen last.
+    #[inline]
+    pub fn rests(self, outbound: bool) -> bool {
+        self.rests_at(self.tick(), outbound)
+    }
+
     /// The target.
     #[inline(always)]
     pub fn target(self) -> TargetId {
