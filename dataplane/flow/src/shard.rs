@@ -144,13 +144,6 @@ impl Shard {
         table.entry(index)
     }
 
-    /// Whether the slot still holds the entry of `hash`: one inserted meanwhile may have moved it.
-    #[inline(always)]
-    pub fn holds(&self, slot: Slot, hash: u64) -> bool {
-        let (table, index) = self.part(slot);
-        table.hash(index) == hash
-    }
-
     /// Whether nothing has been seen of the entry for longer than its state allows.
     #[inline]
     pub fn is_expired(&self, entry: Entry, timeouts: &Timeouts) -> bool {
