@@ -167,26 +167,36 @@ pub(crate) struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    /// A frame of `len` bytes that came by this router to this server.
+    /// A frame of `len` bytes to this server.
     #[inline(always)]
-    pub(crate) fn inbound(&self, target: TargetId, router: RouterId, len: u32) {
+    pub(crate) fn server_in(&self, target: TargetId, len: u32) {
         let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
         server.in_frames.add(1);
         server.in_bytes.add(u64::from(len));
-        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
-        router.in_frames.add(1);
-        router.in_bytes.add(u64::from(len));
     }
 
-    /// A frame of `len` bytes of this server that leaves for this router.
+    /// Frames to servers that came by this router.
     #[inline(always)]
-    pub(crate) fn outbound(&self, target: TargetId, router: RouterId, len: u32) {
+    pub(crate) fn router_in(&self, router: RouterId, frames: u64, bytes: u64) {
+        let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
+        router.in_frames.add(frames);
+        router.in_bytes.add(bytes);
+    }
+
+    /// A frame of `len` bytes of this server.
+    #[inline(always)]
+    pub(crate) fn server_out(&self, target: TargetId, len: u32) {
         let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
         server.out_frames.add(1);
         server.out_bytes.add(u64::from(len));
+    }
+
+    /// Frames of servers that leave for this router.
+    #[inline(always)]
+    pub(crate) fn router_out(&self, router: RouterId, frames: u64, bytes: u64) {
         let router = &self.routers[usize::from(router.0) & (2 * ROUTERS_MAX - 1)];
-        router.out_frames.add(1);
-        router.out_bytes.add(u64::from(len));
+        router.out_frames.add(frames);
+        router.out_bytes.add(bytes);
     }
 }
 

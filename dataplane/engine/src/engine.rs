@@ -2,19 +2,20 @@
 
 use crate::announce::Announcer;
 use crate::bridge::Learner;
-use crate::burst::{Lane, Left, bits};
+use crate::burst::{Left, bits};
 use crate::classify::{Meta, Way, classify, sides};
 use crate::dead::Walk;
 use crate::fragment::Held;
 use crate::limit::{Bucket, SenderLimit};
 use crate::neighbour::Askers;
+use crate::read::Lanes;
 use crate::tcp;
 use crate::trail::Trails;
 use crate::{Counters, Outbox, OwnTables, Tables};
 use dataplane_cpu::NoMemory;
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::{FlowFilter, PortRole};
-use dataplane_port::{BURST, DropReason, Frames, Head, PORTS_MAX, PortId, Verdict, WorkerId};
+use dataplane_port::{BURST, DropReason, Frames, Head, PORTS_MAX, PortId, Verdict, Verdicts, WorkerId};
 use dataplane_wire::protocol;
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ pub struct Engine {
     pub(crate) walk: Walk,
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
-    pub(crate) lanes: Box<[Lane; BURST]>,
+    pub(crate) lanes: Box<Lanes>,
     gauges_at: Instant,
     /// When what is due was last looked for; `None`: it is looked for at the next tick.
     pub(crate) ticked_at: Option<Instant>,
@@ -112,7 +113,7 @@ impl Engine {
             },
             walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
-            lanes: Box::new([Lane::default(); BURST]),
+            lanes: Box::default(),
             gauges_at: Instant(0),
             ticked_at: None,
             routers_down: Box::new([0; ROUTERS_MAX]),
@@ -167,7 +168,7 @@ impl Engine {
         &mut self,
         now: Instant,
         frames: &mut F,
-        verdicts: &mut [Verdict; BURST],
+        verdicts: &mut Verdicts,
     ) -> u32 {
         self.shard.set_now(now);
         self.held.carried_out();
@@ -176,7 +177,7 @@ impl Engine {
         }
         let left = self.settle(now, frames, verdicts);
         if left.frames != 0 {
-            self.decide_all(now, frames, verdicts, left);
+            self.decide_all(now, frames, verdicts.of_each(), left);
         }
         left.frames
     }

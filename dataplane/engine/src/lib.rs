@@ -1,9 +1,9 @@
 //! Classify, look up, choose, rewrite: a [`Verdict`](dataplane_port::Verdict) for each frame.
 //!
-//! One call of [`Engine::process`] takes a burst through two passes, straight on (`burst.rs`):
+//! One call of [`Engine::process`] takes a burst through two passes, straight on:
 //!
-//! 1. *read*: what plain packets are looked up by, along trails (`trail.rs`), and a prefetch;
-//! 2. *settle*: one line of the flow table, six bytes.
+//! 1. *read* (`read.rs`): what plain packets are looked up by, along trails (`trail.rs`), and a prefetch;
+//! 2. *settle* (`burst.rs`): one line of the flow table, six bytes.
 //!
 //! What is left of it goes the whole way: *classify*, then *decide*: steer (inbound), observe (outbound), answer
 //! (ARP, ND) or bridge.
@@ -27,6 +27,7 @@ mod neighbour;
 mod observe;
 mod outbox;
 mod quic;
+mod read;
 mod redirect;
 mod refuse;
 mod signs;

@@ -12,7 +12,8 @@ use crate::Engine;
 use crate::bridge::{Learner, NO_ROUTER};
 use crate::classify::{Meta, Way};
 use crate::tables::{HopWay, Station, Tables};
-use dataplane_flow::{ClusterId, FlowKey, KeyKind, RouterId, TargetId};
+use dataplane_cpu::agrees;
+use dataplane_flow::{ClusterId, FlowKey, HalfHash, HashKey, KeyKind, RouterId, TargetId};
 use dataplane_message::PortRole;
 use dataplane_port::{Head, PortId, PortSet, VlanId};
 use dataplane_wire::{MacAddr, Plain, PlainTcp, protocol};
@@ -20,55 +21,122 @@ use dataplane_wire::{MacAddr, Plain, PlainTcp, protocol};
 /// Trails at a time, a power of two: a thousand servers send to a router each, or two.
 pub(crate) const TRAILS: usize = 4096;
 
-/// Where a port's number, its frames' VLAN and the like stand in a key's second word, above the last four
-/// bytes of the stations' addresses: port 5 bits, handed over 1, VLAN 12, IPv6 1, generation 13.
-const ORIGIN_AT: u32 = 32;
-const VID_AT: u32 = ORIGIN_AT + 6;
-const V6_AT: u32 = VID_AT + 12;
-const GENERATION_AT: u32 = V6_AT + 1;
-const GENERATIONS: u64 = 1 << (64 - GENERATION_AT);
+/// Where the generation stands in an origin, above the port (8 bits) and whether it was handed over.
+const GENERATION_AT: u32 = 9;
+const GENERATIONS: u32 = 1 << (32 - GENERATION_AT);
 
-/// What is the same for all frames of a kind.
+/// What is the same for all frames of a kind: one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Trail {
-    /// Both stations, port, VLAN, VIP; see [`key`]. Zero: no trail.
     key: Key,
-    /// The first half of an IPv6 VIP.
-    network: u64,
-    /// The flow key's last word, without protocol and ports.
-    pub(crate) flow: u64,
+    /// TCP in untagged IPv4: the flows' hash, but for clients and ports.
+    half: HalfHash,
     /// Ports that a frame can leave by in the form it has, a bit each.
     pub(crate) exits: u64,
-    /// The VLAN.
-    pub(crate) vlan: VlanId,
-    /// The router that it comes from or goes to, or [`NO_ROUTER`].
-    pub(crate) router: RouterId,
-    /// A server's frames: the server.
-    pub(crate) sender: TargetId,
-    /// A server's frames: where they leave.
-    pub(crate) exit: PortId,
-    /// UDP has to be read more closely (QUIC).
-    pub(crate) reads_udp: bool,
-    /// A flow that is seen for the first time in a second is stamped, and that is all: no client's binding
-    /// hangs on it.
-    pub(crate) stamps: bool,
+    /// The flow key's last word, without protocol and ports.
+    pub(crate) flow: u32,
+    /// Where its frames come in, and in which generation of trails. Zero: no trail.
+    origin: u32,
+    pub(crate) course: Course,
 }
 
-type Key = [u64; 3];
+const _: () = assert!(size_of::<Trail>() == 64);
 
-const NONE: Trail = Trail {
-    key: [0; 3],
-    network: 0,
-    flow: 0,
-    exits: 0,
-    vlan: VlanId(0),
-    router: NO_ROUTER,
-    sender: TargetId::NONE,
-    exit: PortId(0),
-    reads_udp: true,
-    stamps: false,
-};
+/// What a trail says of where its frames come from and go to, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Course(u64);
+
+impl Course {
+    const NONE: Self = Self::new(TargetId::NONE, NO_ROUTER, PortId(0), VlanId(0));
+    const READS_UDP: u64 = 1 << 40;
+    const STAMPS: u64 = 1 << 41;
+
+    const fn new(sender: TargetId, router: RouterId, exit: PortId, vlan: VlanId) -> Self {
+        let [sender, router, vlan] = [sender.0 as u64, router.0 as u64, vlan.0 as u64];
+        Self(sender | router << 16 | (exit.0 as u64) << 32 | vlan << 48)
+    }
+
+    /// A server's frames: the server.
+    #[inline(always)]
+    pub(crate) fn sender(self) -> TargetId {
+        TargetId(self.0 as u16)
+    }
+
+    /// The router that they come from or go to, or [`NO_ROUTER`].
+    #[inline(always)]
+    pub(crate) fn router(self) -> RouterId {
+        RouterId((self.0 >> 16) as u16)
+    }
+
+    /// A server's frames: where they leave.
+    #[inline(always)]
+    pub(crate) fn exit(self) -> PortId {
+        PortId((self.0 >> 32) as u8)
+    }
+
+    /// UDP has to be read more closely (QUIC).
+    pub(crate) fn reads_udp(self) -> bool {
+        self.0 & Self::READS_UDP != 0
+    }
+
+    /// A flow that is seen for the first time in a second is stamped, and that is all: no client's binding
+    /// hangs on it.
+    pub(crate) fn stamps(self) -> bool {
+        self.0 & Self::STAMPS != 0
+    }
+
+    /// The VLAN.
+    fn vlan(self) -> VlanId {
+        VlanId((self.0 >> 48) as u16)
+    }
+
+    /// What differs from the other's, the sender aside; 0: nothing.
+    #[inline(always)]
+    pub(crate) fn differs(self, other: Self) -> u64 {
+        (self.0 ^ other.0) >> 16
+    }
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// What tells the kinds of one origin apart. TCP in untagged IPv4: the frame's bytes 0 to 15 and 18 to 33
+/// themselves, as far as [`of_tcp`] asks for them. All others: both stations, the VLAN, the IP version and
+/// [`OTHER`], then the VIP.
+type Key = [u128; 2];
+
+/// Where a TCP packet's key has the type of service, which is not asked for.
+const OTHER: u8 = 0xff;
+
+/// Which bits of the frame are asked for where TCP goes to a VIP, and where it comes `from` one.
+const fn of_tcp(from: bool) -> Key {
+    let [first, second] = PlainTcp::SHAPE_MASK;
+    let stations =
+        u128::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]);
+    let source = u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
+    let destination = u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
+    [first | stations, second | if from { source } else { destination }]
+}
+const TO_VIP: Key = of_tcp(false);
+const FROM_VIP: Key = of_tcp(true);
+
+const NONE: Trail =
+    Trail { key: [0; 2], half: HalfHash::NONE, flow: 0, origin: 0, exits: 0, course: Course::NONE };
+
+/// The trails of frames that came in by one way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrailsFrom<'a> {
+    places: &'a [Trail; TRAILS],
+    factor: u64,
+    /// What their trails say of where they came in.
+    origin: u32,
+    /// What that adds to the choice of a place.
+    salt: u64,
+}
 
 /// The trails of one worker.
 #[derive(Debug)]
@@ -76,7 +144,7 @@ pub(crate) struct Trails {
     places: Box<[Trail; TRAILS]>,
     factors: [u64; 2],
     /// Those of another generation are forgotten.
-    generation: u64,
+    generation: u32,
 }
 
 impl Trails {
@@ -96,40 +164,21 @@ impl Trails {
         }
     }
 
-    /// What the keys of untagged IPv4 packets have in common that come from there ([`Head::origin`]).
-    pub(crate) fn origin(&self, origin: u16) -> u64 {
-        let [port, handed] = origin.to_le_bytes();
-        (u64::from(port & 31) | u64::from(handed) << 5) << ORIGIN_AT | self.generation << GENERATION_AT
+    /// Those of frames from there ([`Head::origin`]).
+    pub(crate) fn from(&self, origin: u16) -> TrailsFrom<'_> {
+        let [factor, salt] = self.factors;
+        let origin = u32::from(origin) | self.generation << GENERATION_AT;
+        TrailsFrom { places: &self.places, factor, origin, salt: u64::from(origin).wrapping_mul(salt) }
     }
 
-    /// The trail's first place; the other one is beside it.
-    #[inline(always)]
-    pub(crate) fn place(&self, key: &Key) -> u16 {
-        let [a, b] = self.factors;
-        let rest = key[1] ^ key[2].rotate_left(31);
-        (key[0].wrapping_mul(a).wrapping_add(rest.wrapping_mul(b)) >> (64 - TRAILS.trailing_zeros())) as u16
-    }
-
-    /// The trail, and its place. `network`: the first half of an IPv6 VIP.
-    pub(crate) fn find(&self, key: &Key, network: u64) -> Option<(u16, &Trail)> {
-        let place = self.place(key);
-        let found = [place, place ^ 1].into_iter().find_map(|place| Some((place, self.at(place, key)?)));
-        found.filter(|(_, trail)| trail.network == network)
-    }
-
-    /// The trail at this place, if it is this one; of an IPv6 VIP only half of it is looked at.
-    #[inline(always)]
-    pub(crate) fn at(&self, place: u16, key: &Key) -> Option<&Trail> {
-        let trail = &self.places[usize::from(place) & (TRAILS - 1)];
-        let [a, b, c] = trail.key;
-        (a == key[0] && b == key[1] && c == key[2]).then_some(trail)
-    }
-
-    /// Into its first place, if that is free or its own, else into the other one.
-    fn lay(&mut self, trail: Trail) {
-        let place = self.place(&trail.key);
-        let there = self.places[usize::from(place)];
-        let taken = there.key[1] >> GENERATION_AT == self.generation && there.key != trail.key;
+    /// Into its first place, if that is free or its own, else into the other one. `from`: of [`Head::origin`].
+    fn lay(&mut self, kind: &Kind, from: u16, trail: Trail) {
+        let from = self.from(from);
+        let trail = Trail { key: kind.key, origin: from.origin, ..trail };
+        let place = from.place(kind.stations, kind.vip);
+        let there = from.at(place);
+        let is_own = there.key == trail.key && there.origin == trail.origin;
+        let taken = there.origin >> GENERATION_AT == self.generation && !is_own;
         self.places[usize::from(place ^ u16::from(taken))] = trail;
     }
 
@@ -140,27 +189,100 @@ impl Trails {
     }
 }
 
-/// The key of an untagged IPv4 packet's trail: both stations, where it came from ([`Trails::origin`]), and
-/// the VIP's address as it lies in the frame.
-#[inline(always)]
-pub(crate) fn key_v4(stations: (u64, u32), origin: u64, vip: u32) -> Key {
-    [stations.0, u64::from(stations.1) | origin, u64::from(vip)]
+impl<'a> TrailsFrom<'a> {
+    #[inline(always)]
+    fn at(self, place: u16) -> &'a Trail {
+        &self.places[usize::from(place) & (TRAILS - 1)]
+    }
+
+    /// The trail's first place; the other one is beside it. `stations`: the last two bytes of the one, and
+    /// the other.
+    #[inline(always)]
+    fn place(self, stations: u64, vip: u32) -> u16 {
+        let what = stations ^ u64::from(vip) ^ self.salt;
+        (what.wrapping_mul(self.factor) >> (64 - TRAILS.trailing_zeros())) as u16
+    }
+
+    /// The trail of a TCP packet in untagged IPv4, and its place, which is its first one. `FROM`: it comes
+    /// from the VIP. What the packet is besides is not looked at, but that it has the shape
+    /// ([`PlainTcp::SHAPE`]) is certain then.
+    #[inline(always)]
+    pub(crate) fn find_tcp<const FROM: bool>(self, frame: &[u8; 54]) -> Option<(u16, &'a Trail)> {
+        let place = self.place_of_tcp::<FROM>(frame)?;
+        self.tcp_at::<FROM>(place, frame).map(|trail| (place, trail))
+    }
+
+    /// The same in either of its places.
+    pub(crate) fn find_tcp_anywhere<const FROM: bool>(self, frame: &[u8; 54]) -> Option<(u16, &'a Trail)> {
+        let place = self.place_of_tcp::<FROM>(frame)?;
+        let at = |place| Some((place, self.tcp_at::<FROM>(place, frame)?));
+        at(place).or_else(|| at(place ^ 1))
+    }
+
+    #[inline(always)]
+    fn place_of_tcp<const FROM: bool>(self, frame: &[u8; 54]) -> Option<u16> {
+        let vip = u32::from_le_bytes(*frame[if FROM { 26 } else { 30 }..].first_chunk()?);
+        let stations = u64::from_le_bytes(*frame[4..].first_chunk()?);
+        Some(self.place(stations, vip))
+    }
+
+    #[inline(always)]
+    fn tcp_at<const FROM: bool>(self, place: u16, frame: &[u8; 54]) -> Option<&'a Trail> {
+        let (first, second) = (frame.first_chunk()?, frame[PlainTcp::SECOND..].first_chunk()?);
+        let mask = if FROM { &FROM_VIP } else { &TO_VIP };
+        let trail = self.at(place);
+        let is_it = trail.origin == self.origin
+            && agrees(first, &trail.key[0], &mask[0])
+            && agrees(second, &trail.key[1], &mask[1]);
+        is_it.then_some(trail)
+    }
+
+    /// The trail of any other plain packet, and its place.
+    pub(crate) fn find(self, kind: &Kind) -> Option<(u16, &'a Trail)> {
+        let place = self.place(kind.stations, kind.vip);
+        [place, place ^ 1].into_iter().find_map(|place| {
+            let trail = self.at(place);
+            (trail.origin == self.origin && trail.key == kind.key).then_some((place, trail))
+        })
+    }
 }
 
-/// The same of any plain packet. Of an IPv6 VIP the second half is in it.
-#[inline(always)]
-pub(crate) fn key(ends: &[u8; 12], plain: &Plain, origin: u64, vip: u64) -> Key {
-    let [first, second, _] = key_v4(split(ends), origin, 0);
-    let vip = if plain.v6 { vip } else { u64::from((vip as u32).swap_bytes()) };
-    [first, second | u64::from(plain.vid) << VID_AT | u64::from(plain.v6) << V6_AT, vip]
+/// What a trail is found by, besides its origin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    key: Key,
+    stations: u64,
+    vip: u32,
 }
 
-/// Both stations' addresses as [`PlainTcp::stations`] has them.
+impl Kind {
+    /// Of TCP in untagged IPv4, with the stations' addresses as they were when it came in.
+    fn of_tcp(ends: &[u8; 12], vip: u32, from: bool) -> Self {
+        let [mut first, mut second] = PlainTcp::SHAPE.map(u128::to_ne_bytes);
+        first[..12].copy_from_slice(ends);
+        second[if from { 8..12 } else { 12..16 }].copy_from_slice(&vip.to_le_bytes());
+        let key = [first, second].map(u128::from_ne_bytes);
+        Self { key, stations: last_of(ends), vip }
+    }
+
+    /// Of any other plain packet; `vip` as words of a flow key.
+    #[inline(always)]
+    pub(crate) fn other(ends: &[u8; 12], plain: &Plain, vip: [u64; 2]) -> Self {
+        let [vid, high] = plain.vid.to_le_bytes();
+        let version: u8 = if plain.v6 { 6 } else { 4 };
+        let mut first = [0; 16];
+        first[..12].copy_from_slice(ends);
+        first[12..].copy_from_slice(&[vid, high, version, OTHER]);
+        let second = u128::from(vip[0]) << 64 | u128::from(vip[1]);
+        let salted = vip[1] as u32 ^ u32::from(plain.vid) << 8 ^ u32::from(version);
+        Self { key: [u128::from_ne_bytes(first), second], stations: last_of(ends), vip: salted }
+    }
+}
+
 #[inline(always)]
-fn split(ends: &[u8; 12]) -> (u64, u32) {
-    let [a @ .., _, _, _, _] = *ends;
-    let [.., w, x, y, z] = *ends;
-    (u64::from_le_bytes(a), u32::from_le_bytes([w, x, y, z]))
+fn last_of(ends: &[u8; 12]) -> u64 {
+    let [_, _, _, _, last @ ..] = *ends;
+    u64::from_le_bytes(last)
 }
 
 impl Engine {
@@ -178,31 +300,45 @@ impl Engine {
         let mut ends = [0; 12];
         ends[..6].copy_from_slice(&MacAddr::from_u64(meta.to).0);
         ends[6..].copy_from_slice(&MacAddr::from_u64(meta.from).0);
-        let origin = self.trails.origin(head.origin());
-        if let Some(trail) = trail
-            && let Some((key, network)) = key_of(head, serves, &ends, origin)
+        if let Some(mut trail) = trail
+            && let Some(kind) = kind_of(head, serves, &ends)
         {
-            let stamps = self.tables.cluster(meta.cluster).is_some_and(|c| !c.by_client && !c.quic);
-            self.trails.lay(Trail { key, network, vlan: meta.vlan, stamps, ..trail });
+            let like = FlowKey::new(KeyKind::Flow, meta.cluster, protocol::TCP, false, [0; 2], 0, 0);
+            trail.half = HalfHash::new(&like, if serves { 0 } else { kind.vip }, &self.table_key);
+            if self.tables.cluster(meta.cluster).is_some_and(|c| !c.by_client && !c.quic) {
+                trail.course.0 |= Course::STAMPS;
+            }
+            self.trails.lay(&kind, head.origin(), trail);
         }
     }
 }
 
-/// The key of a frame, and the first half of an IPv6 VIP; `None` for what is not plain.
-fn key_of(head: &Head<'_>, serves: bool, ends: &[u8; 12], origin: u64) -> Option<(Key, u64)> {
-    if let Some(tcp) = PlainTcp::read(head.data, head.len, head.checksum_good) {
+/// The kind of a frame that came between these stations; `None` for what is not plain.
+fn kind_of(head: &Head<'_>, serves: bool, ends: &[u8; 12]) -> Option<Kind> {
+    if let Some(tcp) = PlainTcp::read(head.data, head.len) {
         let vip = if serves { tcp.source() } else { tcp.destination() };
-        return Some((key_v4(split(ends), origin, vip), 0));
+        return Some(Kind::of_tcp(ends, vip, serves));
     }
     let plain = Plain::read(head.data, head.len, head.checksum_good)?;
-    let [network, vip] = Sides::read(head.data, &plain, serves)?.vip;
-    Some((key(ends, &plain, origin, vip), network))
+    Some(Kind::other(ends, &plain, Sides::read(head.data, &plain, serves)?.vip))
 }
 
 impl Trail {
+    /// The hash of a TCP packet's flow; of this trail's, in untagged IPv4. `FROM`: it comes from the VIP.
+    #[inline(always)]
+    pub(crate) fn hash<const FROM: bool>(&self, tcp: &PlainTcp<'_>, key: &HashKey) -> u64 {
+        if FROM {
+            let ports = tcp.raw_ports().rotate_left(16);
+            self.half.complete(tcp.destination(), u64::from(ports) << 32, key)
+        } else {
+            self.half.complete(tcp.source(), tcp.destination_and_ports(), key)
+        }
+    }
+
     /// What [`crate::classify::classify`] finds out about a packet of this kind that has this hash.
     pub(crate) fn meta(&self, tcp: &PlainTcp<'_>, hash: u64, meta: &mut Meta) {
-        let serves = self.sender != TargetId::NONE;
+        let sender = self.course.sender();
+        let serves = sender != TargetId::NONE;
         let (first, last) = tcp.stations();
         let (client, ports) = if serves {
             (tcp.destination(), tcp.ports().rotate_left(16))
@@ -211,15 +347,15 @@ impl Trail {
         };
         let cluster = ClusterId((self.flow >> 16) as u16);
         meta.way = if serves { Way::Outbound } else { Way::Inbound };
-        meta.vlan = self.vlan;
+        meta.vlan = self.course.vlan();
         meta.tagged = false;
         meta.layers = tcp.layers();
         meta.to = first.swap_bytes() >> 16;
         meta.from = (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes());
         meta.cluster = cluster;
-        meta.sender = self.sender;
+        meta.sender = sender;
         meta.sender_cluster = cluster;
-        let last = self.flow | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
+        let last = u64::from(self.flow) | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
         meta.key = FlowKey::from_words([0, u64::from(u32::from_be(client)), last]);
         meta.hash = hash;
     }
@@ -257,13 +393,8 @@ fn inbound(tables: &Tables, learner: &Learner, head: &Head<'_>, meta: &Meta) -> 
     }
     let v6 = meta.key.is_v6();
     let router = if head.handed { NO_ROUTER } else { learner.known(head.port, meta)?[usize::from(v6)] };
-    Some(Trail {
-        flow: flow_word(meta.cluster, v6),
-        exits: exits(tables, meta),
-        router,
-        reads_udp: false,
-        ..NONE
-    })
+    let course = Course::new(TargetId::NONE, router, PortId(0), meta.vlan);
+    Some(Trail { flow: flow_word(meta.cluster, v6), exits: exits(tables, meta), course, ..NONE })
 }
 
 /// Of a server's frames to a router, or to a station that was learned.
@@ -287,20 +418,16 @@ fn outbound(tables: &Tables, head: &Head<'_>, meta: &Meta) -> Option<Trail> {
     let exits = exits(tables, meta);
     let leaves = exit != head.port && exits >> (exit.0 & 63) & 1 != 0;
     let quic = tables.cluster(meta.cluster)?.quic;
-    leaves.then_some(Trail {
-        flow: flow_word(meta.cluster, v6),
-        exits,
-        router,
-        sender: meta.sender,
-        exit,
-        reads_udp: quic,
-        ..NONE
-    })
+    let mut course = Course::new(meta.sender, router, exit, meta.vlan);
+    if quic {
+        course.0 |= Course::READS_UDP;
+    }
+    leaves.then_some(Trail { flow: flow_word(meta.cluster, v6), exits, course, ..NONE })
 }
 
 /// See [`FlowKey::new`].
-fn flow_word(cluster: ClusterId, v6: bool) -> u64 {
-    FlowKey::new(KeyKind::Flow, cluster, 0, v6, [0; 2], 0, 0).words()[2]
+fn flow_word(cluster: ClusterId, v6: bool) -> u32 {
+    FlowKey::new(KeyKind::Flow, cluster, 0, v6, [0; 2], 0, 0).words()[2] as u32
 }
 
 /// Ports that are up and carry the frame's VLAN in the frame's form.

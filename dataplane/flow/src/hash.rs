@@ -1,6 +1,6 @@
 //! The keyed hash of tables and choices: a folded multiply.
 //!
-//! Some 12 instructions for a flow key. Not cryptographic, but without the key nobody can aim: a
+//! Some 12 instructions for three words, 5 for a flow key over IPv4. Not cryptographic, but without the key nobody can aim: a
 //! product's both halves depend on both keyed factors, unlike CRC32C, which is linear (pairs that
 //! collide under one key collide under all).
 
@@ -28,6 +28,25 @@ impl HashKey {
             z ^ (z >> 31)
         };
         Self([next(seed[0]), next(seed[1]), next(seed[0]), next(seed[1]) | 1])
+    }
+
+    /// What [`Self::join`] takes of a flow key's last word, which may have been put together long before.
+    #[inline(always)]
+    pub(crate) fn half(&self, last: u64) -> u64 {
+        last ^ self.0[1]
+    }
+
+    /// The hash of a flow key: of its client, and of the rest ([`Self::half`]). One folded multiplication:
+    /// both factors are keyed.
+    #[inline(always)]
+    pub(crate) fn join(&self, client: u64, half: u64) -> u64 {
+        fold(client ^ self.0[0], half)
+    }
+
+    /// One word of two, of which the first is 0 where the second is all there is.
+    #[inline(always)]
+    pub(crate) fn one(&self, words: [u64; 2]) -> u64 {
+        fold(words[0], self.0[3]) ^ words[1]
     }
 
     /// The hash of three words.

@@ -19,6 +19,30 @@ pub enum KeyKind {
 
 const V6: u64 = 0x80;
 
+/// The hash of keys over IPv4 that have all but the client's address and the ports in common, as far as it
+/// can be known beforehand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfHash(u64);
+
+impl HalfHash {
+    /// Of no key.
+    pub const NONE: Self = Self(0);
+
+    /// Of keys that are like `like`, whatever its client and its ports. `beside`: what is going to be given
+    /// to [`Self::complete`] in place of the word's low half.
+    pub fn new(like: &FlowKey, beside: u32, key: &HashKey) -> Self {
+        Self(key.half(like.words[2] & 0xffff_ffff ^ u64::from(beside)))
+    }
+
+    /// [`FlowKey::hash`] of the key of this client and these ports. `client`: its address as it lies in the
+    /// packet. `last`: in its high half the client's port and then the VIP's as they lie in a packet to the
+    /// VIP, in its low half what was said.
+    #[inline(always)]
+    pub fn complete(self, client: u32, last: u64, key: &HashKey) -> u64 {
+        key.join(u64::from(client), self.0 ^ last) | 1
+    }
+}
+
 /// A flow's key. It names client side and VIP side, not source and destination, so both directions
 /// are one key. The VIP itself stands in it by its cluster's number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -58,9 +82,15 @@ impl FlowKey {
     }
 
     /// The table hash; odd, so never 0. Its bits 0 to 47 choose lines, its high 16 bits the owner.
+    ///
+    /// Addresses and ports go into it in the order of a packet's bytes, so that [`HalfHash`] finds them so.
     #[inline(always)]
     pub fn hash(&self, key: &HashKey) -> u64 {
-        key.hash3(self.words) | 1
+        let [network, client, last] = self.words;
+        let client = client.swap_bytes().rotate_left(32);
+        let ports = ((last >> 32) as u32).swap_bytes();
+        let last = last & 0xffff_ffff | u64::from(ports) << 32;
+        key.join(key.one([network, client]), key.half(last)) | 1
     }
 
     /// The hash that choices are made by: equal in every switch with the same choice key, so the

@@ -16,6 +16,7 @@ pub use entry::{Entry, STATES, State};
 pub use fragment::{Fragments, Known};
 pub use hash::{HashKey, fold};
 pub use id::{CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
-pub use key::{FlowKey, KeyKind};
+pub use key::{FlowKey, HalfHash, KeyKind};
 pub use shard::{Shard, Slot, Timeouts};
+pub use table::Lines;
 pub use time::Instant;

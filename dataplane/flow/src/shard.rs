@@ -1,6 +1,6 @@
 //! One worker's flows.
 
-use crate::table::{Cold, Table};
+use crate::table::{Cold, Lines, Table};
 use crate::{CLUSTERS_MAX, Entry, FlowKey, Instant, STATES, State, TARGETS_MAX, TargetId};
 use dataplane_cpu::NoMemory;
 
@@ -9,7 +9,7 @@ pub type Timeouts = [[u16; STATES]];
 
 /// A flow's place in the shard. Valid until the next insertion, promotion or ageing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Slot(u32);
+pub struct Slot(pub(crate) u32);
 
 const PROVISIONAL: u32 = 1 << 31;
 
@@ -71,17 +71,17 @@ impl Shard {
         self.tick
     }
 
-    /// Asks for the cache line that `hash` is looked for in first.
+    /// The main part's lines, for look-ups of whole bursts.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) {
-        self.main.prefetch(hash);
+    pub fn view(&self) -> Lines<'_> {
+        self.main.view()
     }
 
     /// Asks for every line that `hash` can be in.
     pub fn prefetch_all(&self, hash: u64) {
         for part in [&self.main, &self.provisional] {
-            part.prefetch(hash);
-            part.prefetch_second(hash);
+            part.view().prefetch(hash);
+            part.view().prefetch_second(hash);
         }
     }
 
@@ -91,38 +91,20 @@ impl Shard {
         self.provisional.prefetch_vacancy(hash);
     }
 
-    /// Asks for the line that `hash` is looked for in when it is not in the first.
-    #[inline(always)]
-    pub fn prefetch_second(&self, hash: u64) {
-        self.main.prefetch_second(hash);
-    }
-
     /// Asks for the cold half of an entry of the main part.
     #[inline(always)]
     pub fn prefetch_cold(&self, slot: Slot) {
         self.main.prefetch_cold(slot.0 as usize);
     }
 
-    /// Looks in the main part's first line.
-    #[inline(always)]
-    pub fn look_first(&self, hash: u64) -> Option<(Slot, Entry)> {
-        self.main.find_first(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
-    }
-
-    /// Looks in the main part's second line.
-    #[inline(always)]
-    pub fn look_second(&self, hash: u64) -> Option<(Slot, Entry)> {
-        self.main.find_second(hash).map(|(slot, entry)| (Slot(slot as u32), entry))
-    }
-
     /// Looks everywhere.
     #[inline]
     pub fn find(&self, hash: u64) -> Option<Slot> {
-        if let Some((slot, _)) = self.main.find_first(hash).or_else(|| self.main.find_second(hash)) {
-            return Some(Slot(slot as u32));
+        let look = |lines: Lines<'_>| lines.look_first(hash).or_else(|| lines.look_second(hash));
+        if let Some((slot, _)) = look(self.main.view()) {
+            return Some(slot);
         }
-        let slot = self.provisional.find_first(hash).or_else(|| self.provisional.find_second(hash));
-        slot.map(|(slot, _)| Slot(slot as u32 | PROVISIONAL))
+        look(self.provisional.view()).map(|(slot, _)| Slot(slot.0 | PROVISIONAL))
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! Lines of four entries: the memory under a [`crate::Shard`].
 
-use crate::Entry;
+use crate::{Entry, Slot};
 use core::hint::select_unpredictable;
-use dataplane_cpu::{NoMemory, Slab, prefetch};
+use dataplane_cpu::{NoMemory, Shares, Slab, prefetch};
 
 /// Entries in a line.
 const WAYS: usize = 4;
@@ -47,46 +47,20 @@ impl Table {
         self.lines.len()
     }
 
-    /// Any number of lines will do: a hash's share of 2^32 is its share of them.
     #[inline(always)]
     fn first(&self, hash: u64) -> usize {
-        self.lines.index_of_share(first(hash))
+        self.lines.shares().index(first(hash))
     }
 
     #[inline(always)]
     fn second(&self, hash: u64) -> usize {
-        self.lines.index_of_share(second(hash))
+        self.lines.shares().index(second(hash))
     }
 
+    /// For look-ups.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        self.lines.prefetch_share(first(hash));
-    }
-
-    #[inline(always)]
-    pub(crate) fn prefetch_second(&self, hash: u64) {
-        self.lines.prefetch_share(second(hash));
-    }
-
-    /// Straight on, without a branch for each way: which one it is nobody can predict.
-    #[inline(always)]
-    fn find_at(&self, share: u32, hash: u64) -> Option<(usize, Entry)> {
-        let words = self.lines.at_share(share);
-        let way = select_unpredictable(words[1] == hash, 1, 0);
-        let way = select_unpredictable(words[2] == hash, 2, way);
-        let way: usize = select_unpredictable(words[3] == hash, 3, way);
-        (words[way] == hash)
-            .then(|| (self.lines.index_of_share(share) * WAYS + way, Entry(words[WAYS + way])))
-    }
-
-    #[inline(always)]
-    pub(crate) fn find_first(&self, hash: u64) -> Option<(usize, Entry)> {
-        self.find_at(first(hash), hash)
-    }
-
-    #[inline(always)]
-    pub(crate) fn find_second(&self, hash: u64) -> Option<(usize, Entry)> {
-        self.find_at(second(hash), hash)
+    pub(crate) fn view(&self) -> Lines<'_> {
+        Lines(self.lines.shares())
     }
 
     #[inline(always)]
@@ -222,6 +196,47 @@ impl Table {
     pub(crate) fn occupied(&self, line: usize) -> impl Iterator<Item = usize> + use<> {
         let words = self.lines[line];
         (0..WAYS).filter(move |&way| words[way] != 0).map(move |way| line * WAYS + way)
+    }
+}
+
+/// The lines of a table, to be looked into: at hand in two registers, and nothing else of the shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines<'a>(Shares<'a, [u64; 8]>);
+
+impl Lines<'_> {
+    /// Asks for the cache line that `hash` is looked for in first.
+    #[inline(always)]
+    pub fn prefetch(self, hash: u64) {
+        self.0.prefetch(first(hash));
+    }
+
+    /// Asks for the line that `hash` is looked for in when it is not in the first.
+    #[inline(always)]
+    pub fn prefetch_second(self, hash: u64) {
+        self.0.prefetch(second(hash));
+    }
+
+    /// Looks in the first line.
+    #[inline(always)]
+    pub fn look_first(self, hash: u64) -> Option<(Slot, Entry)> {
+        self.look(first(hash), hash)
+    }
+
+    /// Looks in the second line.
+    #[inline(always)]
+    pub fn look_second(self, hash: u64) -> Option<(Slot, Entry)> {
+        self.look(second(hash), hash)
+    }
+
+    /// Straight on, without a branch for each way: which one it is nobody can predict.
+    #[inline(always)]
+    fn look(self, share: u32, hash: u64) -> Option<(Slot, Entry)> {
+        let words = self.0.at(share);
+        let way = select_unpredictable(words[1] == hash, 1, 0);
+        let way = select_unpredictable(words[2] == hash, 2, way);
+        let way: usize = select_unpredictable(words[3] == hash, 3, way);
+        (words[way] == hash)
+            .then(|| (Slot((self.0.index(share) * WAYS + way) as u32), Entry(words[WAYS + way])))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A back end owns one worker's queues on all ports. A burst stays inside it: what leaves are
 //! [`Head`]s (bytes, length, ingress port) and small ids, never a pointer. The engine turns heads
-//! into [`Verdict`]s, the worker hands the verdicts back with [`Ports::dispatch`].
+//! into [`Verdicts`], the worker hands them back with [`Ports::dispatch`].
 //!
 //! `ffi/dpdk` implements [`Ports`] for real devices, [`memory`] for tests, simulation and replay.
 
@@ -13,7 +13,7 @@ mod verdict;
 
 pub use counts::Refused;
 pub use id::{PORTS_MAX, PortId, PortSet, VlanId, WORKERS_MAX, WorkerId};
-pub use verdict::{DropReason, Flood, PuntReason, SlotId, TagEdit, Verdict};
+pub use verdict::{DropReason, Flood, PuntReason, SlotId, TagEdit, Verdict, Verdicts};
 
 /// The most frames that one [`Ports::receive`] brings.
 pub const BURST: usize = 32;
@@ -51,8 +51,8 @@ pub fn origin(port: PortId, handed: bool) -> u16 {
     u16::from_le_bytes([port.0, handed as u8])
 }
 
-/// What the first look at a received frame shows.
-#[derive(Debug)]
+/// What the first look at a received frame shows; by default, of one that is not there.
+#[derive(Debug, Default)]
 pub struct Look<'a> {
     /// As in [`Head`].
     pub data: &'a mut [u8],
@@ -67,6 +67,9 @@ pub struct Look<'a> {
 pub trait Frames {
     /// How many there are, at most [`BURST`].
     fn count(&self) -> usize;
+
+    /// Bytes of those that were admitted.
+    fn bytes_admitted(&self) -> u64;
 
     /// Where all of them came in; `None` where other workers have handed them over, from any port.
     fn origin(&self) -> Option<PortId>;
@@ -85,6 +88,10 @@ pub trait Frames {
 impl Frames for [Head<'_>] {
     fn count(&self) -> usize {
         self.len().min(BURST)
+    }
+
+    fn bytes_admitted(&self) -> u64 {
+        self.iter().map(|head| u64::from(head.len)).sum()
     }
 
     fn origin(&self) -> Option<PortId> {
@@ -135,9 +142,10 @@ pub trait Ports: Frames {
     /// [`Verdict::Hold`]; `None` when the back end has no room, and the frame is then freed.
     fn keep(&mut self, frame: usize) -> Option<Self::Buffer>;
 
-    /// Carries out the verdicts of the burst, in order per port: sends, copies, hands over, frees.
+    /// Carries out the verdicts of the burst, in order per port: sends, copies, hands over, frees. Where one
+    /// was said of all, every frame was admitted.
     /// What a queue, a ring or the pool refused is counted in `refused` and freed.
-    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused);
+    fn dispatch(&mut self, verdicts: &Verdicts, refused: &mut Refused);
 
     /// The first segment of a kept frame, to be rewritten before it is sent.
     fn bytes<'b>(&self, buffer: &'b mut Self::Buffer) -> &'b mut [u8];

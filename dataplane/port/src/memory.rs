@@ -8,7 +8,8 @@
 //! In the steady state it allocates nothing: storage goes round. See [`Wire::drain_sent`].
 
 use crate::{
-    BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, WorkerId,
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, Verdicts,
+    WorkerId,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,6 +128,10 @@ impl Frames for MemoryPorts {
         self.burst.len()
     }
 
+    fn bytes_admitted(&self) -> u64 {
+        self.burst.iter().flatten().map(|frame| frame.storage.frame().len() as u64).sum()
+    }
+
     fn origin(&self) -> Option<PortId> {
         let first = self.burst.iter().flatten().next();
         first.filter(|_| !self.handed).map(|frame| frame.port)
@@ -214,10 +219,10 @@ impl Ports for MemoryPorts {
         Some(MemoryBuffer { frame: Some(frame) })
     }
 
-    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
+    fn dispatch(&mut self, verdicts: &Verdicts, refused: &mut Refused) {
         for (index, verdict) in verdicts.iter().enumerate().take(self.burst.len()) {
             let Some(frame) = self.burst[index].take() else { continue };
-            match *verdict {
+            match verdict {
                 Verdict::Forward(port) | Verdict::Reply(port) => {
                     self.lane().transmit(port, TagEdit::None, frame).count(port, refused);
                 }

@@ -1,6 +1,6 @@
 //! What can become of a frame.
 
-use crate::{PortId, PortSet, WorkerId};
+use crate::{BURST, PortId, PortSet, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// What becomes of one frame of a burst. There is nothing else that can.
@@ -22,6 +22,63 @@ pub enum Verdict {
     Punt(PuntReason),
     /// Dropped and counted.
     Drop(DropReason),
+}
+
+/// What becomes of the frames of a burst, of each or of all.
+#[derive(Clone, Debug)]
+pub struct Verdicts {
+    each: [Verdict; BURST],
+    /// What it says of all frames, it says in place of `each`.
+    all_to: Option<PortId>,
+}
+
+impl Verdicts {
+    /// One for each frame, to be written by their places in the burst.
+    #[inline(always)]
+    pub fn of_each(&mut self) -> &mut [Verdict; BURST] {
+        self.all_to = None;
+        &mut self.each
+    }
+
+    /// Sends all frames out of one port as they now are: what most bursts come to where two ports are in
+    /// line, and what a back end does with fewer looks at each of them.
+    #[inline(always)]
+    pub fn send_all_to(&mut self, port: PortId) {
+        self.all_to = Some(port);
+    }
+
+    /// The port that all frames are sent out of, if it was said of all at once.
+    #[inline(always)]
+    pub fn all_to(&self) -> Option<PortId> {
+        self.all_to
+    }
+
+    /// The verdict on frame `i` of the burst.
+    ///
+    /// # Panics
+    ///
+    /// When `i` is not less than [`BURST`].
+    #[inline(always)]
+    pub fn of(&self, i: usize) -> Verdict {
+        self.all_to.map_or(self.each[i], Verdict::Forward)
+    }
+
+    /// The verdicts, in the order of the frames.
+    pub fn iter(&self) -> impl Iterator<Item = Verdict> {
+        (0..BURST).map(|i| self.of(i))
+    }
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        [Verdict::Consumed; BURST].into()
+    }
+}
+
+impl From<[Verdict; BURST]> for Verdicts {
+    fn from(each: [Verdict; BURST]) -> Self {
+        Self { each, all_to: None }
+    }
 }
 
 /// The ports a frame is copied to, and what is done to its outer tag on the way.

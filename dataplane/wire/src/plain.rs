@@ -18,29 +18,49 @@ pub struct PlainTcp<'a> {
 }
 
 impl<'a> PlainTcp<'a> {
+    /// What tells such a frame from others, but for its lengths and its checksum: in its first sixteen bytes
+    /// EtherType, version and header length, in those from [`Self::SECOND`] on "more fragments", the
+    /// fragment's offset and the protocol. As they lie in the frame.
+    pub const SHAPE: [u128; 2] = [
+        u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x00, 0x45, 0]),
+        u128::from_ne_bytes([0, 0, 0, 0, 0, protocol::TCP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    /// Which bits of them are asked for that.
+    pub const SHAPE_MASK: [u128; 2] = [
+        u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0]),
+        u128::from_ne_bytes([0, 0, 0x3f, 0xff, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    /// Where the second sixteen bytes begin. Both addresses are in them, from the ninth on.
+    pub const SECOND: usize = 18;
+
     /// Reads a frame of `len` bytes of which `data` is the first segment, if it is such a one.
     #[inline(always)]
-    pub fn read(data: &'a [u8], len: u32, checksum_good: bool) -> Option<Self> {
+    pub fn read(data: &'a [u8], len: u32) -> Option<Self> {
         let frame: &[u8; 54] = data.first_chunk()?;
-        let word = |at: usize| word(frame, at);
-        // EtherType, version and header length; then "more fragments", the fragment's offset and the protocol.
-        const TCP: u32 = (protocol::TCP as u32) << 24;
-        if word(12) & 0x00ff_ffff != 0x0045_0008 || word(20) & 0xff00_ff3f != TCP {
-            return None;
+        let words = [frame.first_chunk(), frame.get(Self::SECOND..)?.first_chunk()];
+        for ((bytes, shape), mask) in words.into_iter().zip(Self::SHAPE).zip(Self::SHAPE_MASK) {
+            if u128::from_ne_bytes(*bytes?) & mask != shape {
+                return None;
+            }
         }
-        let total = u32::from((word(16) as u16).swap_bytes());
+        Self::read_shaped(frame, len)
+    }
+
+    /// The same of a frame that has the shape. Its checksum is always summed up: that costs no more than to
+    /// ask what the device thinks of it.
+    #[inline(always)]
+    pub fn read_shaped(frame: &'a [u8; 54], len: u32) -> Option<Self> {
+        let total = u32::from((word(frame, 16) as u16).swap_bytes());
         let offset = u32::from(frame[46] >> 4) * 4;
         if 14 + total > len || offset < 20 || total < 20 + offset {
             return None;
         }
-        if !checksum_good {
-            // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
-            // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
-            let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
-            let (sum, again) = sum.carrying_add(u64::from(word(30)), carry);
-            if !is_multiple(sum.wrapping_add(u64::from(again))) {
-                return None;
-            }
+        // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
+        // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
+        let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
+        let (sum, again) = sum.carrying_add(u64::from(word(frame, 30)), carry);
+        if !is_multiple(sum.wrapping_add(u64::from(again))) {
+            return None;
         }
         Some(Self { frame, data_len: total - 20 - offset })
     }
@@ -79,6 +99,18 @@ impl<'a> PlainTcp<'a> {
     #[inline(always)]
     pub fn stations(&self) -> (u64, u32) {
         (long(self.frame, 0), self.word(8))
+    }
+
+    /// The destination address (low half) and both ports behind it, as they lie in the frame.
+    #[inline(always)]
+    pub fn destination_and_ports(&self) -> u64 {
+        long(self.frame, 30)
+    }
+
+    /// Both ports, as they lie in the frame.
+    #[inline(always)]
+    pub fn raw_ports(&self) -> u32 {
+        self.word(34)
     }
 
     /// The source address, as it lies in the frame (`u32::from_be` makes a number of it).

@@ -6,6 +6,7 @@ use dataplane_engine::{Bucket, Engine, Release};
 use dataplane_flow::Instant;
 use dataplane_port::{
     BURST, DropReason, EMIT_MAX, Head, PORTS_MAX, PortId, Ports, PuntReason, Refused, SlotId, Verdict,
+    Verdicts,
 };
 use rtrb::Producer;
 
@@ -70,7 +71,7 @@ struct Given {
 pub struct Worker<P: Ports> {
     seat: WorkerSeat,
     ports: P,
-    verdicts: Box<[Verdict; BURST]>,
+    verdicts: Box<Verdicts>,
     held: Box<[Option<P::Buffer>]>,
     refused: Refused,
     /// Frames of this turn that were given to queues and rings; which of them those refused is known at
@@ -86,7 +87,7 @@ impl<P: Ports> Worker<P> {
         Self {
             seat,
             ports,
-            verdicts: Box::new([Verdict::Consumed; BURST]),
+            verdicts: Box::default(),
             held: core::iter::repeat_with(|| None).take(Engine::HELD_MAX).collect(),
             refused: Refused::default(),
             given: Given::default(),
@@ -111,11 +112,13 @@ impl<P: Ports> Worker<P> {
         self.take_tables(now);
         let mut frames = 0;
         for port in 0..self.seat.ports {
-            let received = self.ports.receive(PortId(port));
-            frames += self.burst(received, now);
+            if self.ports.receive(PortId(port)) != 0 {
+                frames += self.burst(now);
+            }
         }
-        let handed = self.ports.receive_handed();
-        frames += self.burst(handed, now);
+        if self.ports.receive_handed() != 0 {
+            frames += self.burst(now);
+        }
         self.seat.engine.tick(now);
         self.carry_out();
         self.answer_questions();
@@ -140,10 +143,7 @@ impl<P: Ports> Worker<P> {
         }
     }
 
-    fn burst(&mut self, received: usize, now: Instant) -> usize {
-        if received == 0 {
-            return 0;
-        }
+    fn burst(&mut self, now: Instant) -> usize {
         let count = self.ports.count().min(BURST);
         let others = self.seat.engine.process(now, &mut self.ports, &mut self.verdicts);
         let mut kinds = Kinds::default();
@@ -151,7 +151,7 @@ impl<P: Ports> Worker<P> {
         while rest != 0 {
             let i = rest.trailing_zeros() as usize;
             rest &= rest - 1;
-            if let Some(verdict) = self.verdicts.get_mut(i) {
+            if let Some(verdict) = self.verdicts.of_each().get_mut(i) {
                 let head = self.ports.head(i);
                 weigh(&mut self.seat, &mut self.punt_limits, &head, verdict, &mut kinds, i, now);
             }
@@ -160,8 +160,8 @@ impl<P: Ports> Worker<P> {
         while held != 0 {
             let i = held.trailing_zeros() as usize;
             held &= held - 1;
-            if let Some(Verdict::Hold(slot)) = self.verdicts.get(i) {
-                self.keep(i, *slot);
+            if let Verdict::Hold(slot) = self.verdicts.of(i) {
+                self.keep(i, slot);
             }
         }
         self.ports.dispatch(&self.verdicts, &mut self.refused);
@@ -186,11 +186,17 @@ impl<P: Ports> Worker<P> {
     }
 
     /// Does what the engine wants done.
+    #[inline(always)]
     fn carry_out(&mut self) {
-        let Self { seat, ports, held, .. } = self;
-        if seat.engine.outbox().is_empty() && seat.engine.outbox().refused == 0 {
-            return;
+        let outbox = self.seat.engine.outbox();
+        if !outbox.is_empty() || outbox.refused != 0 {
+            self.carry_out_all();
         }
+    }
+
+    #[inline(never)]
+    fn carry_out_all(&mut self) {
+        let Self { seat, ports, held, .. } = self;
         let (mut emitted, mut failed, mut sent, mut full) = (0, 0, 0, 0);
         let (mut handed, mut hand_full) = (0, 0);
         let outbox = seat.engine.outbox();

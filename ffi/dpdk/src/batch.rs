@@ -65,17 +65,8 @@ impl<const N: usize> Batch<N> {
     ///
     /// The device is started, and the queue belongs to the calling thread.
     pub(crate) unsafe fn transmit(&mut self, device: u16, queue: u16) -> usize {
-        let mut sent = 0;
-        while sent < self.len {
-            let rest = &mut self.frames[sent..self.len];
-            // SAFETY: `rest` are frames of ours, as many as said; those taken are the driver's. The
-            // queue is the caller's by contract.
-            let n = unsafe { sys::fs_eth_tx_burst(device, queue, rest.as_mut_ptr(), rest.len() as u16) };
-            if n == 0 {
-                break;
-            }
-            sent += usize::from(n);
-        }
+        // SAFETY: frames of ours, taken off below as far as they were taken; the rest is the caller's word.
+        let sent = unsafe { transmit(&mut self.frames[..self.len], device, queue) };
         self.frames.copy_within(sent..self.len, 0);
         self.len -= sent;
         // SAFETY: what is left are frames of ours.
@@ -97,6 +88,41 @@ impl<const N: usize> Batch<N> {
             self.bytes = 0;
         }
     }
+}
+
+/// Gives frames to a queue of a device, in order, until it takes no more; the number taken.
+///
+/// # Safety
+///
+/// The device is started, and the queue belongs to the calling thread. The pointers are frames of the
+/// caller's, who forgets those that were taken.
+pub(crate) unsafe fn transmit(frames: &mut [*mut sys::rte_mbuf], device: u16, queue: u16) -> usize {
+    let mut sent = 0;
+    while let rest @ [_, ..] = &mut frames[sent..] {
+        // SAFETY: `rest` are live frames, as many as said; those taken are the driver's. The queue is the
+        // caller's by contract.
+        let n = unsafe { sys::fs_eth_tx_burst(device, queue, rest.as_mut_ptr(), rest.len() as u16) };
+        if n == 0 {
+            break;
+        }
+        sent += usize::from(n);
+    }
+    sent
+}
+
+/// The same of a burst, which is left with those that were not taken.
+///
+/// # Safety
+///
+/// The device is started, and the queue belongs to the calling thread. No frame is missing.
+pub(crate) unsafe fn transmit_burst(burst: &mut [Option<Mbuf>], device: u16, queue: u16) -> usize {
+    let raw = burst.as_mut_ptr().cast::<*mut sys::rte_mbuf>();
+    // SAFETY: a `Some` has the layout of the pointer (`Mbuf`). Those taken are forgotten below.
+    let sent = unsafe { transmit(core::slice::from_raw_parts_mut(raw, burst.len()), device, queue) };
+    for frame in &mut burst[..sent] {
+        core::mem::forget(frame.take());
+    }
+    sent
 }
 
 /// Room for one frame in a batch.

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::counters::{PortTotals, WorkerCounters};
 use crate::exits::Exits;
 use crate::mbuf::Mbuf;
+use crate::ports::{AHEAD, Seen};
 use crate::{DpdkPorts, Eal, EthPort, Mempool};
 use dataplane_port::{PORTS_MAX, PortId, Refused, WORKERS_MAX, WorkerId};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -51,10 +52,11 @@ pub fn switchboard(eal: &Eal, pool: &Arc<Mempool>, workers: u8) -> (Vec<DpdkPort
             let worker_id = WorkerId(worker as u8);
             DpdkPorts {
                 worker: worker_id,
-                burst: [const { None }; dataplane_port::BURST],
+                burst: [const { None }; dataplane_port::BURST + AHEAD],
                 received: 0,
                 from: None,
                 bytes: 0,
+                seen: Seen::default(),
                 spent: Batch::EMPTY,
                 exits: Exits::new(worker_id, count, hand_over(&mut relay.out, worker), Arc::clone(&counters)),
                 hand_out: hand_over(&mut hand.out, worker),

@@ -1,10 +1,12 @@
 //! The way out: frames on their way to the queues of all ports.
 
 use crate::EthPort;
-use crate::batch::Batch;
+use crate::batch::{Batch, transmit_burst};
 use crate::counters::WorkerCounters;
 use crate::mbuf::Mbuf;
+use crate::ports::Seen;
 use dataplane_port::{BURST, PORTS_MAX, PortId, PortSet, Refused, WorkerId};
+use dpdk_sys as sys;
 use rtrb::Producer;
 use std::sync::Arc;
 
@@ -135,6 +137,36 @@ impl Exits {
             return Ok(());
         }
         self.put_anyhow(to, frame, refused)
+    }
+
+    /// Sends all frames of a burst, of `bytes` bytes in all, if nothing about them is out of the ordinary;
+    /// what the queue refuses is counted and freed. `false`: nothing was done.
+    #[inline(always)]
+    pub(crate) fn put_all(
+        &mut self,
+        to: PortId,
+        burst: &mut [Option<Mbuf>],
+        bytes: u64,
+        seen: Seen,
+        refused: &mut Refused,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(to.index()) else { return false };
+        if seen.odd || seen.longest > slot.own_max || slot.batch.len() != 0 {
+            return false;
+        }
+        let Some((device, queue)) = slot.entrance() else { return false };
+        if seen.flags & !sys::FS_MBUF_KEEP_FLAGS != 0 {
+            burst.iter_mut().flatten().for_each(Mbuf::forget_offloads);
+        }
+        // SAFETY: device and queue as in `push_out`; a missing frame is odd.
+        let sent = unsafe { transmit_burst(burst, device, queue) };
+        let mut bytes = bytes;
+        for left in burst[sent..].iter_mut().filter_map(Option::take) {
+            bytes -= u64::from(left.len());
+            refused.transmit[to.index()] += 1;
+        }
+        self.counters[to.index()].sent(sent as u64, bytes);
+        true
     }
 
     /// The same of a frame, or at a time, that is out of the ordinary.

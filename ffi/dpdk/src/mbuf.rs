@@ -116,13 +116,15 @@ impl Mbuf {
         self.is_chained() && self.head_len() < HEAD_MIN
     }
 
-    /// Brings the first line of the head into the cache.
-    pub(crate) fn prefetch(&self) {
+    /// Brings the first line of the frame into the cache, if it is where devices put it.
+    #[inline(always)]
+    pub(crate) fn prefetch_received(&self) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch has no effect but on the cache; SSE is part of the architecture.
         unsafe {
             use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.start().cast());
+            let buffer: *const i8 = self.read(sys::fs_mbuf_offset::FS_MBUF_BUF_ADDR);
+            _mm_prefetch::<_MM_HINT_T0>(buffer.wrapping_add(sys::FS_PKTMBUF_HEADROOM.into()));
         }
     }
 
@@ -131,7 +133,6 @@ impl Mbuf {
     pub(crate) fn forget_offloads(&mut self) {
         let kept = self.flags() & sys::FS_MBUF_KEEP_FLAGS;
         self.write(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS, kept);
-        self.write(sys::fs_mbuf_offset::FS_MBUF_VLAN_TCI, 0_u16);
     }
 
     /// Makes one segment of all; `false` when they do not fit.
@@ -193,7 +194,8 @@ impl Mbuf {
         self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_LEN)
     }
 
-    fn flags(&self) -> u64 {
+    /// What the device noted of it.
+    pub(crate) fn flags(&self) -> u64 {
         self.read(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS)
     }
 

@@ -9,7 +9,8 @@ use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
 use dataplane_port::{
-    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict,
+    Verdicts, WorkerId,
 };
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};
@@ -25,12 +26,14 @@ const RELAY_MAX: usize = 256;
 /// what they want to send, which he does in his `flush`.
 pub struct DpdkPorts {
     pub(crate) worker: WorkerId,
-    pub(crate) burst: [Option<Mbuf>; BURST],
+    /// The frames received, and none behind them.
+    pub(crate) burst: [Option<Mbuf>; BURST + AHEAD],
     pub(crate) received: usize,
     /// Where the burst came in, if no other worker has handed it over.
     pub(crate) from: Option<PortId>,
-    /// Of the burst's frames that were admitted.
+    /// Of the burst's frames that were admitted: bytes, and what is looked at before all are sent as one.
     pub(crate) bytes: u64,
+    pub(crate) seen: Seen,
     pub(crate) spent: Batch<BURST>,
     pub(crate) exits: Exits,
     /// Frames for other workers, and from them; none to oneself.
@@ -46,6 +49,17 @@ pub struct DpdkPorts {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) pool: Arc<Mempool>,
     pub(crate) eal: Eal,
+}
+
+/// What frames have in common, one by one.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Seen {
+    /// What devices noted of any of them.
+    pub(crate) flags: u64,
+    /// Bytes of the longest.
+    pub(crate) longest: u32,
+    /// One is chained, or missing.
+    pub(crate) odd: bool,
 }
 
 impl fmt::Debug for DpdkPorts {
@@ -78,6 +92,7 @@ impl DpdkPorts {
         }
         self.received = 0;
         self.bytes = 0;
+        self.seen = Seen::default();
         left
     }
 
@@ -114,18 +129,25 @@ impl DpdkPorts {
         self.exits.put(to, frame, refused)
     }
 
-    /// A frame that is chained, or whose tags the device has taken off; without it when it cannot be used.
-    #[inline(never)]
-    fn admit_anyhow(&mut self, i: usize) {
-        let slot = &mut self.burst[i];
-        if !slot.as_mut().is_some_and(Mbuf::admit) {
-            *slot = None;
-        }
-    }
-
     /// The frames of the burst, to be written by a generator of frames.
     pub fn bytes_of_burst(&mut self) -> impl Iterator<Item = &mut [u8]> {
         self.burst[..self.received].iter_mut().flatten().map(Mbuf::head)
+    }
+
+    #[inline(never)]
+    fn dispatch_each(&mut self, received: usize, verdicts: &Verdicts, refused: &mut Refused) {
+        for i in 0..received {
+            let Some(frame) = self.burst[i].take() else { continue };
+            match verdicts.of(i) {
+                Verdict::Forward(port) => {
+                    let sent = self.exits.put(port, frame, refused);
+                    sent.unwrap_or_else(|refusal| refusal.count(port, refused));
+                }
+                other => self.dispatch_other(other, frame, refused),
+            }
+        }
+        self.exits.push_out_all(refused);
+        self.spent.free();
     }
 
     #[inline(never)]
@@ -182,13 +204,28 @@ impl DpdkPorts {
     }
 }
 
+/// A frame that is chained, or whose tags the device has taken off; without it when it cannot be used.
+#[inline(never)]
+fn admit_anyhow<'a>(slot: &'a mut Option<Mbuf>, seen: &mut Seen) -> Option<&'a mut Mbuf> {
+    seen.odd = true;
+    if !slot.as_mut().is_some_and(Mbuf::admit) {
+        *slot = None;
+    }
+    slot.as_mut()
+}
+
 /// How many frames ahead the first line of one is asked for.
-const AHEAD: usize = 4;
+pub(crate) const AHEAD: usize = 4;
 
 impl Frames for DpdkPorts {
     #[inline(always)]
     fn count(&self) -> usize {
         self.received
+    }
+
+    #[inline(always)]
+    fn bytes_admitted(&self) -> u64 {
+        self.bytes
     }
 
     #[inline(always)]
@@ -198,29 +235,29 @@ impl Frames for DpdkPorts {
 
     #[inline(always)]
     fn admit(&mut self, i: usize) -> Look<'_> {
-        if let Some(next) = &self.burst[(i + AHEAD) & (BURST - 1)] {
-            next.prefetch();
-        }
         let i = i & (BURST - 1);
-        if let Some(frame) = &self.burst[i]
-            && !frame.is_ordinary()
-        {
-            self.admit_anyhow(i);
+        if let Some(next) = &self.burst[i + AHEAD] {
+            next.prefetch_received();
         }
-        match &mut self.burst[i] {
-            Some(frame) => {
-                self.bytes += u64::from(frame.len());
-                frame.look()
-            }
-            None => Look { data: &mut [], len: 0, checksum_good: false },
+        let (slot, seen) = (&mut self.burst[i], &mut self.seen);
+        let is_ordinary = slot.as_ref().is_some_and(Mbuf::is_ordinary);
+        let frame = if is_ordinary { slot.as_mut() } else { admit_anyhow(slot, seen) };
+        let Some(frame) = frame else { return Look::default() };
+        let flags = frame.flags();
+        let look = frame.look();
+        self.bytes += u64::from(look.len);
+        if look.len > seen.longest {
+            seen.longest = look.len;
         }
+        seen.flags |= flags;
+        look
     }
 
     #[inline(always)]
     fn look(&mut self, i: usize) -> Look<'_> {
         match &mut self.burst[i & (BURST - 1)] {
             Some(frame) => frame.look(),
-            None => Look { data: &mut [], len: 0, checksum_good: false },
+            None => Look::default(),
         }
     }
 
@@ -258,7 +295,7 @@ impl Ports for DpdkPorts {
             while self.received < BURST
                 && let Ok(frame) = ring.pop()
             {
-                frame.prefetch();
+                frame.prefetch_received();
                 self.burst[self.received] = Some(frame);
                 self.received += 1;
             }
@@ -288,24 +325,19 @@ impl Ports for DpdkPorts {
         Some(HeldFrame { frame, _eal: self.eal.clone() })
     }
 
-    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
+    fn dispatch(&mut self, verdicts: &Verdicts, refused: &mut Refused) {
         let received = self.received.min(BURST);
+        let (bytes, seen) = (mem::take(&mut self.bytes), mem::take(&mut self.seen));
+        self.received = 0;
         if let Some(port) = self.from {
-            let bytes = mem::take(&mut self.bytes);
             self.counters[port.index() & (PORTS_MAX - 1)].received(received as u64, bytes);
-        }
-        for (index, verdict) in verdicts.iter().enumerate().take(received) {
-            let Some(frame) = self.burst[index].take() else { continue };
-            if let Verdict::Forward(port) = *verdict {
-                let sent = self.exits.put(port, frame, refused);
-                sent.unwrap_or_else(|refusal| refusal.count(port, refused));
-            } else {
-                self.dispatch_other(*verdict, frame, refused);
+            if let Some(to) = verdicts.all_to()
+                && self.exits.put_all(to, &mut self.burst[..received], bytes, seen, refused)
+            {
+                return;
             }
         }
-        self.received = 0;
-        self.exits.push_out_all(refused);
-        self.spent.free();
+        self.dispatch_each(received, verdicts, refused);
     }
 
     fn bytes<'b>(&self, buffer: &'b mut HeldFrame) -> &'b mut [u8] {

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use dataplane_port::{
-    BURST, Flood, Head, PortId, PortSet, Ports, Refused, SlotId, TagEdit, Verdict, WorkerId,
+    BURST, Flood, Frames, Head, PortId, PortSet, Ports, Refused, SlotId, TagEdit, Verdict, Verdicts, WorkerId,
 };
 use ffi_dpdk::{
     BufferNeeds, DeviceName, DpdkPorts, Eal, EthPort, Mempool, OpenError, PortBuffers, PortControl,
@@ -40,6 +40,7 @@ fn dpdk() {
         keeps(&mut lab);
         hands_over(&mut lab);
         refuses_when_full(&mut lab);
+        sends_bursts_as_one(&mut lab);
         frees_what_was_not_dispatched(&mut lab);
         carries_chains(&mut lab);
         gathers_short_heads(&mut lab);
@@ -193,11 +194,11 @@ fn refuses_when_full(lab: &mut Lab) {
     for _ in 0..64 {
         lab.send_into(RING[0], &vec![frame(11, 64); BURST]);
         lab.workers[0].receive(RING[0]);
-        lab.workers[0].dispatch(&[Verdict::Hand(WorkerId(1)); BURST], &mut refused);
+        lab.workers[0].dispatch(&[Verdict::Hand(WorkerId(1)); BURST].into(), &mut refused);
     }
     assert_eq!(refused.hand, 1024);
     while lab.workers[1].receive_handed() > 0 {
-        lab.workers[1].dispatch(&[Verdict::Forward(RING[2]); BURST], &mut refused);
+        lab.workers[1].dispatch(&[Verdict::Forward(RING[2]); BURST].into(), &mut refused);
     }
     assert!(refused.transmit[RING[2].index()] > 0, "the device's ring is full");
     assert!(lab.take(1, RING[2]).len() > 900);
@@ -208,6 +209,50 @@ fn refuses_when_full(lab: &mut Lab) {
     lab.send_into(RING[0], &[frame(12, 64)]);
     lab.workers[0].receive(RING[0]);
     assert_eq!(lab.dispatch(0, &[Verdict::Hand(WorkerId(5))]).hand, 1);
+    lab.check();
+}
+
+fn sends_bursts_as_one(lab: &mut Lab) {
+    let before = lab.control.totals(RING[1]);
+    lab.send_into(RING[0], &[frame(30, 60), frame(31, 1514), frame(32, 300)]);
+    assert_eq!(sum(&lab.send_all(0, RING[1])), 0);
+    let after = lab.control.totals(RING[1]);
+    assert_eq!((after.tx_frames - before.tx_frames, after.tx_bytes - before.tx_bytes), (3, 60 + 1514 + 300));
+    // Behind what was gathered before.
+    assert!(lab.workers[0].emit(RING[0], 64, |bytes| bytes.copy_from_slice(&frame(33, 64))));
+    lab.flush();
+    assert!(lab.workers[0].emit(RING[1], 64, |bytes| bytes.copy_from_slice(&frame(34, 64))));
+    assert_eq!(sum(&lab.send_all(0, RING[1])), 0);
+    let sent = lab.take(0, RING[1]);
+    assert_eq!(sent, [frame(30, 60), frame(31, 1514), frame(32, 300), frame(34, 64), frame(33, 64)]);
+    // More than the ring takes: some of a burst are sent, the rest is counted and freed.
+    let mut refused = Refused::default();
+    for _ in 0..33 {
+        lab.send_into(RING[0], &vec![frame(35, 64); BURST - 1]);
+        let of_burst = lab.send_all(0, RING[2]);
+        refused.transmit[RING[2].index()] += of_burst.transmit[RING[2].index()];
+        assert_eq!(sum(&of_burst), of_burst.transmit[RING[2].index()]);
+    }
+    assert_eq!(refused.transmit[RING[2].index()], 0);
+    lab.send_into(RING[0], &vec![frame(35, 64); BURST]);
+    // 33 bursts of 31 are a ring's 1,023.
+    assert_eq!(lab.send_all(0, RING[2]).transmit[RING[2].index()], BURST as u32);
+    for _ in 0..2 {
+        lab.workers[0].receive(RING[2]);
+        lab.dispatch(0, &[]);
+        lab.send_into(RING[0], &vec![frame(36, 64); BURST]);
+        assert_eq!(sum(&lab.send_all(0, RING[2])), 0);
+    }
+    lab.workers[0].receive(RING[2]);
+    lab.dispatch(0, &[]);
+    lab.send_into(RING[0], &vec![frame(36, 64); BURST - 2]);
+    assert_eq!(sum(&lab.send_all(0, RING[2])), 0);
+    lab.send_into(RING[0], &vec![frame(37, 64); 5]);
+    assert_eq!(lab.send_all(0, RING[2]).transmit[RING[2].index()], 3, "there was room for two");
+    assert_eq!(lab.take(0, RING[2]).len(), 1023);
+    // Nowhere.
+    lab.send_into(RING[0], &vec![frame(38, 64); 7]);
+    assert_eq!(lab.send_all(0, PortId(31)).no_port, 7);
     lab.check();
 }
 
@@ -258,8 +303,7 @@ fn gathers_short_heads(lab: &mut Lab) {
 
 fn relays_to_the_owner(lab: &mut Lab, folder: &Path) {
     lab.send_into(RING[0], &[frame(15, 66)]);
-    lab.workers[0].receive(RING[0]);
-    assert_eq!(sum(&lab.dispatch(0, &[Verdict::Forward(FILE)])), 0);
+    assert_eq!(sum(&lab.send_all(0, FILE)), 0);
     assert!(lab.workers[0].emit(FILE, 60, |bytes| bytes[0] = 16));
     assert_eq!(lab.workers[1].take_relayed(), 0);
     lab.flush();
@@ -390,7 +434,20 @@ impl Lab {
         let mut verdicts = [Verdict::Consumed; BURST];
         verdicts[..first.len()].copy_from_slice(first);
         let mut refused = Refused::default();
-        self.workers[worker].dispatch(&verdicts, &mut refused);
+        self.workers[worker].dispatch(&verdicts.into(), &mut refused);
+        refused
+    }
+
+    /// Has a worker send all of a burst that it finds in the first ring.
+    fn send_all(&mut self, worker: usize, to: PortId) -> Refused {
+        let worker = &mut self.workers[worker];
+        let n = worker.receive(RING[0]);
+        for i in 0..n {
+            worker.admit(i);
+        }
+        let (mut verdicts, mut refused) = (Verdicts::default(), Refused::default());
+        verdicts.send_all_to(to);
+        worker.dispatch(&verdicts, &mut refused);
         refused
     }
 

@@ -4,7 +4,9 @@
 //! [`DpdkPorts`]; in between, in `receive`, a [`Script`] writes the bytes of each frame that a device brought.
 //! What that costs is measured alone and subtracted.
 
-use dataplane_port::{BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId};
+use dataplane_port::{
+    BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, WorkerId,
+};
 use ffi_dpdk::{DpdkPorts, HeldFrame};
 
 /// What comes in.
@@ -65,7 +67,9 @@ impl Generator {
         let n = self.receive(from);
         let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| Head::default());
         self.heads(&mut heads);
-        self.ports.dispatch(&[Verdict::Forward(to); BURST], refused);
+        let mut verdicts = Verdicts::default();
+        verdicts.send_all_to(to);
+        self.ports.dispatch(&verdicts, refused);
         n
     }
 }
@@ -80,6 +84,11 @@ impl Frames for Generator {
     #[inline(always)]
     fn count(&self) -> usize {
         self.ports.count()
+    }
+
+    #[inline(always)]
+    fn bytes_admitted(&self) -> u64 {
+        self.ports.bytes_admitted()
     }
 
     #[inline(always)]
@@ -134,13 +143,14 @@ impl Ports for Generator {
     }
 
     #[inline]
-    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
+    fn dispatch(&mut self, verdicts: &Verdicts, refused: &mut Refused) {
         if let Some(port) = self.port
             && self.script.watches()
         {
             // The frames are still the burst's.
             let n = self.ports.count();
             let frames = gathered(self.ports.bytes_of_burst());
+            let verdicts: [Verdict; BURST] = core::array::from_fn(|i| verdicts.of(i));
             self.script.watch(port, &frames[..n], &verdicts[..n]);
         }
         self.ports.dispatch(verdicts, refused);

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::Instant;
 use dataplane_message::Conditions;
-use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
+use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use frames::{FRAME, Frame, Kind};
 use plan::{R1, ROUTER, SERVERS, TAGGED, plan};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn main() {
 struct Bench {
     engine: Engine,
     frames: Vec<Frame>,
-    verdicts: [Verdict; BURST],
+    verdicts: Verdicts,
     now: Instant,
 }
 
@@ -116,7 +116,7 @@ impl Bench {
         });
         let now = Instant::from_secs(1);
         engine.swap(OwnTables::new(Arc::new(tables)), now);
-        Self { engine, frames: vec![[0; FRAME]; BURST], verdicts: [Verdict::Consumed; BURST], now }
+        Self { engine, frames: vec![[0; FRAME]; BURST], verdicts: Verdicts::default(), now }
     }
 
     /// Makes `flows` established flows: SYN, SYN+ACK, ACK, a request, an answer; where there are no such
@@ -145,7 +145,7 @@ impl Bench {
         let len = data.len() as u32;
         let head = Head { data: &mut data, len, port, handed: false, checksum_good: false };
         self.engine.process(self.now, &mut [head][..], &mut self.verdicts);
-        self.verdicts[0]
+        self.verdicts.of(0)
     }
 
     fn run(&mut self, case: Case, flows: u32, packets: u64) -> u64 {

@@ -6,7 +6,7 @@ use common::{CLIENT, VIP, addr, plan, table};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::{Instant, TargetId};
 use dataplane_message::{Chooser, Conditions, Health, TargetCondition};
-use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, VlanId, WorkerId};
+use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const BURSTS: usize = 6_000;
 struct Side {
     engine: Engine,
     counters: Arc<[Counters]>,
-    verdicts: [Verdict; BURST],
+    verdicts: Verdicts,
 }
 
 /// A frame that comes in.
@@ -57,7 +57,7 @@ impl Side {
             table_seed: [1, 2],
         };
         let engine = Engine::new(&settings, Arc::clone(&counters)).expect("memory for 4,096 flows");
-        Self { engine, counters, verdicts: [Verdict::Consumed; BURST] }
+        Self { engine, counters, verdicts: Verdicts::default() }
     }
 
     fn process(&mut self, now: Instant, handed: bool, burst: &[Arrival]) -> Vec<(Verdict, Vec<u8>)> {
@@ -80,7 +80,7 @@ impl Side {
         outbox.frames.clear();
         outbox.events.clear();
         outbox.releases.clear();
-        self.verdicts.iter().copied().zip(frames).collect()
+        self.verdicts.iter().zip(frames).collect()
     }
 
     /// Everything that is counted.

@@ -12,8 +12,8 @@ fn frame(mark: u8) -> Vec<u8> {
     frame
 }
 
-fn all(verdict: Verdict) -> [Verdict; BURST] {
-    [verdict; BURST]
+fn all(verdict: Verdict) -> Verdicts {
+    [verdict; BURST].into()
 }
 
 fn set(ports: &[PortId]) -> PortSet {

@@ -158,13 +158,13 @@ fn batch<const N: usize>(shard: &Shard, hash_key: &HashKey, flows: u32, packets:
         let mut hashes = [0; N];
         for hash in &mut hashes {
             *hash = key(order.next()).hash(hash_key);
-            shard.prefetch(*hash);
+            shard.view().prefetch(*hash);
         }
         let mut slots = [None; N];
         for (slot, hash) in slots.iter_mut().zip(&hashes) {
-            *slot = shard.look_first(*hash).map(|(slot, _)| slot);
+            *slot = shard.view().look_first(*hash).map(|(slot, _)| slot);
             if slot.is_none() {
-                shard.prefetch_second(*hash);
+                shard.view().prefetch_second(*hash);
             }
         }
         for (slot, hash) in slots.iter().zip(&hashes) {

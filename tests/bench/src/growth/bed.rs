@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::Instant;
 use dataplane_message::Conditions;
-use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, WorkerId};
+use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, Verdicts, WorkerId};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ type Home = (PortId, [u8; 2]);
 pub(crate) struct Bed {
     pub(crate) engine: Engine,
     frames: Box<[Frame; BURST]>,
-    verdicts: Box<[Verdict; BURST]>,
+    verdicts: Box<Verdicts>,
     homes: [Home; BURST],
     pub(crate) now: Instant,
     clusters: u16,
@@ -61,7 +61,7 @@ impl Bed {
         Ok(Self {
             engine,
             frames: Box::new([[0; 64]; BURST]),
-            verdicts: Box::new([Verdict::Consumed; BURST]),
+            verdicts: Box::default(),
             homes: [(OUTSIDE, [0; 2]); BURST],
             now,
             clusters: site.clusters,
@@ -94,13 +94,13 @@ impl Bed {
                         stamp_inbound(&mut self.frames[i], *flow, cluster);
                     }
                     let forwarded = self.process(flows.len(), OUTSIDE, true);
-                    ensure!(forwarded == flows.len(), "a flow could not be made: {:?}", self.verdicts[0]);
+                    ensure!(forwarded == flows.len(), "a flow could not be made: {:?}", self.verdicts.of(0));
                 } else {
                     self.answer(&flows, template(inbound, flags, data))?;
                 }
                 if flags == SYN {
                     for i in 0..flows.len() {
-                        let Verdict::Forward(port) = self.verdicts[i] else { continue };
+                        let Verdict::Forward(port) = self.verdicts.of(i) else { continue };
                         self.homes[i] = (port, [self.frames[i][4], self.frames[i][5]]);
                     }
                 }
@@ -122,7 +122,7 @@ impl Bed {
             }
             if count > 0 {
                 let forwarded = self.process(count, port, true);
-                ensure!(forwarded == count, "a server could not answer: {:?}", self.verdicts[0]);
+                ensure!(forwarded == count, "a server could not answer: {:?}", self.verdicts.of(0));
             }
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Bed {
             }
             self.process(count, OUTSIDE, true);
             for i in 0..count {
-                if let Verdict::Forward(port) = self.verdicts[i] {
+                if let Verdict::Forward(port) = self.verdicts.of(i) {
                     let home = [self.frames[i][4], self.frames[i][5]];
                     self.behind[port.index() - 1].push((first + i as u32, home));
                 }
@@ -223,7 +223,7 @@ impl Bed {
         if tick {
             self.tick();
         }
-        self.verdicts[..count].iter().filter(|v| matches!(v, Verdict::Forward(_))).count()
+        self.verdicts.iter().take(count).filter(|v| matches!(v, Verdict::Forward(_))).count()
     }
 
     fn tick(&mut self) {

@@ -1,7 +1,7 @@
 //! Ports on rings in memory: a cable to another thread, without locks.
 
 use dataplane_port::{
-    BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, WorkerId,
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, WorkerId,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -81,6 +81,10 @@ impl Frames for RingPorts {
         self.received
     }
 
+    fn bytes_admitted(&self) -> u64 {
+        self.burst[..self.received].iter().map(|flying| u64::from(flying.len)).sum()
+    }
+
     fn origin(&self) -> Option<PortId> {
         Some(self.burst[0].port)
     }
@@ -135,9 +139,9 @@ impl Ports for RingPorts {
         None
     }
 
-    fn dispatch(&mut self, verdicts: &[Verdict; BURST], refused: &mut Refused) {
+    fn dispatch(&mut self, verdicts: &Verdicts, refused: &mut Refused) {
         for (frame, verdict) in verdicts.iter().enumerate().take(self.received) {
-            if let Verdict::Forward(to) | Verdict::Reply(to) = *verdict {
+            if let Verdict::Forward(to) | Verdict::Reply(to) = verdict {
                 self.transmit(frame, to, refused);
             }
         }

@@ -1,0 +1,208 @@
+//! The first pass over a burst: what plain packets are looked up by.
+//!
+//! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lanes.
+
+use crate::classify::IKE;
+use crate::trail::{Course, Kind, Sides, TrailsFrom};
+use dataplane_flow::{FlowKey, HashKey, KeyKind, Lines, Shard, Slot};
+use dataplane_port::{BURST, Head, Look};
+use dataplane_wire::{Plain, PlainTcp, protocol};
+
+/// The hash of no flow: they are odd, and 0 is an empty place of the table.
+pub(crate) const NO_FLOW: u64 = 2;
+
+/// What the first pass leaves to the second, an element for each frame.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// Of the flow, odd; or [`NO_FLOW`].
+    pub(crate) hash: [u64; BURST],
+    /// Of the datagram that it is a later fragment of; or of the flow whose beginning or end it is.
+    pub(crate) apart: [u64; BURST],
+    /// What its trail says of a server's frame.
+    pub(crate) course: [Course; BURST],
+    /// A server's frame: its bytes.
+    pub(crate) len: [u32; BURST],
+    /// A server's data: the sequence number behind it.
+    pub(crate) next: [u32; BURST],
+    /// Its trail's place.
+    pub(crate) trail: [u16; BURST],
+    /// A server's data: its flow's place.
+    pub(crate) slot: [Slot; BURST],
+    /// A server's segment with data: how far it has come is remembered (FS-10).
+    pub(crate) data: [bool; BURST],
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            hash: [NO_FLOW; BURST],
+            apart: [0; BURST],
+            course: [Course::default(); BURST],
+            len: [0; BURST],
+            next: [0; BURST],
+            trail: [0; BURST],
+            slot: [Slot::default(); BURST],
+            data: [false; BURST],
+        }
+    }
+}
+
+impl Lanes {
+    /// The course of the first `count` frames, but for their senders, if it is one.
+    #[inline(always)]
+    pub(crate) fn one_course(&self, count: usize) -> Option<Course> {
+        let [first, ..] = self.course;
+        let courses = self.course.get(..count)?;
+        (courses.iter().fold(0, |differs, course| differs | course.differs(first)) == 0).then_some(first)
+    }
+
+    /// The trail that the first `count` frames go along, if that is one.
+    #[inline(always)]
+    pub(crate) fn one_trail(&self, count: usize) -> Option<u16> {
+        let [first, ..] = self.trail;
+        let trails = self.trail.get(..count)?;
+        (trails.iter().fold(0, |differs, trail| differs | (trail ^ first)) == 0).then_some(first)
+    }
+}
+
+/// What the first pass makes of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Read {
+    /// Its lanes are filled, by its flow.
+    Flow,
+    /// Its lanes are filled, by its datagram: a later fragment.
+    Fragment,
+    /// It is plain, and of a kind that has no trail.
+    Untrodden,
+    /// It is not plain.
+    Peculiar,
+}
+
+/// What the first pass found that is out of the ordinary, a bit for each frame.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Found {
+    /// Not TCP in untagged IPv4 along a trail.
+    pub(crate) peculiar: u32,
+    pub(crate) fragments: u32,
+    pub(crate) untrodden: u32,
+    /// Of another origin.
+    pub(crate) others: u32,
+}
+
+/// The first pass over a frame: what it is looked up by. `SERVES`: servers are behind the port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a, const SERVES: bool> {
+    pub(crate) trails: TrailsFrom<'a>,
+    pub(crate) table_key: HashKey,
+    pub(crate) shard: &'a Shard,
+    pub(crate) lines: Lines<'a>,
+}
+
+impl<const SERVES: bool> Reader<'_, SERVES> {
+    /// Fills the lanes of the plainest of all, in line: TCP in untagged IPv4 along a trail that neither begins
+    /// nor ends a connection. `false`: it is none, or does.
+    #[inline(always)]
+    pub(crate) fn read(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize) -> bool {
+        let Some(bytes) = frame.data.first_chunk() else { return false };
+        let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
+        let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
+        let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
+        lanes.hash[i] = hash;
+        self.lines.prefetch(hash);
+        lanes.trail[i] = place;
+        if SERVES {
+            lanes.course[i] = trail.course;
+            lanes.len[i] = frame.len;
+            lanes.data[i] = tcp.data_len != 0;
+            lanes.next[i] = tcp.next_sequence();
+        }
+        !tcp.is_control()
+    }
+
+    /// What [`Self::read`] is not for.
+    #[inline(never)]
+    pub(crate) fn read_on(&self, head: &Head<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
+        let i = i & (BURST - 1);
+        lanes.hash[i] = NO_FLOW;
+        if let Some(tcp) = PlainTcp::read(head.data, head.len)
+            && let Some(bytes) = head.data.first_chunk()
+        {
+            let Some((place, trail)) = self.trails.find_tcp_anywhere::<SERVES>(bytes) else {
+                found.peculiar |= 1 << i;
+                found.untrodden |= 1 << i;
+                return;
+            };
+            let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
+            lanes.trail[i] = place;
+            self.shard.prefetch_all(hash);
+            if tcp.is_control() {
+                lanes.apart[i] = hash;
+            } else {
+                lanes.hash[i] = hash;
+                lanes.course[i] = trail.course;
+                lanes.len[i] = head.len;
+                lanes.data[i] = tcp.data_len != 0;
+                lanes.next[i] = tcp.next_sequence();
+            }
+            return;
+        }
+        found.peculiar |= 1 << i;
+        match self.read_other(head, lanes, i) {
+            Read::Flow | Read::Peculiar => {}
+            Read::Fragment => found.fragments |= 1 << i,
+            Read::Untrodden => found.untrodden |= 1 << i,
+        }
+    }
+
+    fn read_other(&self, head: &Head<'_>, lanes: &mut Lanes, i: usize) -> Read {
+        let data: &[u8] = head.data;
+        let Some(plain) = Plain::read(data, head.len, head.checksum_good) else { return Read::Peculiar };
+        let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
+            return Read::Peculiar;
+        };
+        let kind = Kind::other(ends, &plain, sides.vip);
+        let Some((place, trail)) = self.trails.find(&kind) else { return Read::Untrodden };
+        let [a, b] = sides.client;
+        lanes.trail[i] = place;
+        lanes.course[i] = trail.course;
+        lanes.len[i] = head.len;
+        lanes.data[i] = false;
+        if plain.later {
+            // A server's is bridged.
+            let what =
+                u64::from(plain.id) << 32 | u64::from(trail.flow & 0xffff_0000) | u64::from(plain.protocol);
+            lanes.apart[i] = self.table_key.hash3([a, b, what]).max(1);
+            return if SERVES { Read::Peculiar } else { Read::Fragment };
+        }
+        let ports = client_first::<SERVES>(plain.ports);
+        let mut word = u64::from(trail.flow) | u64::from(plain.protocol) << 8 | u64::from(ports) << 32;
+        match plain.protocol {
+            protocol::UDP if trail.course.reads_udp() || IKE.contains(&(ports as u16)) => {
+                return Read::Peculiar;
+            }
+            // One key for all IPsec of a client (FS-22).
+            protocol::ESP | protocol::AH => {
+                word = u64::from(trail.flow) | u64::from(protocol::ESP) << 8 | KeyKind::Ipsec as u64;
+            }
+            protocol::TCP if SERVES && plain.data_len != 0 => {
+                let at = plain.l3 + if plain.v6 { 44 } else { 24 };
+                let Some(sequence) = data.get(at..).and_then(|rest| rest.first_chunk()) else {
+                    return Read::Peculiar;
+                };
+                lanes.next[i] = u32::from_be_bytes(*sequence).wrapping_add(plain.data_len);
+                lanes.data[i] = true;
+            }
+            _ => {}
+        }
+        let hash = FlowKey::from_words([a, b, word]).hash(&self.table_key);
+        lanes.hash[i] = hash;
+        self.lines.prefetch(hash);
+        Read::Flow
+    }
+}
+
+/// The client's port in the high half, whoever sends.
+#[inline(always)]
+fn client_first<const SERVES: bool>(ports: u32) -> u32 {
+    if SERVES { ports.rotate_left(16) } else { ports }
+}
