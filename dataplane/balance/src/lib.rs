@@ -52,15 +52,6 @@ pub enum Chooser {
     Maglev,
 }
 
-/// What a choice may depend on.
-#[derive(Clone, Copy, Debug)]
-pub struct Choice {
-    /// Hash of the flow.
-    pub by_flow: u64,
-    /// Hash of the client's address.
-    pub by_client: u64,
-}
-
 /// A service's compiled choice.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Balancer {
@@ -79,7 +70,7 @@ impl Balancer {
     /// `allowed` leaves servers out (FS-4, FS-34). `None`: there is none.
     pub fn choose(
         &self,
-        choice: Choice,
+        choice: u64,
         cursor: &mut u32,
         open: impl Fn(TargetId) -> u64,
         time: impl Fn(TargetId) -> u64,
@@ -87,17 +78,16 @@ impl Balancer {
     ) -> Option<TargetId> {
         match &self.chooser {
             Chooser::RoundRobin(round) => round.choose(cursor, allowed),
-            Chooser::LeastConnections(least) => least.choose(choice.by_flow, open, allowed),
-            Chooser::TwoChoices(two) => two.choose(choice.by_flow, &self.maglev, open, time, allowed),
+            Chooser::LeastConnections(least) => least.choose(choice, open, allowed),
+            Chooser::TwoChoices(two) => two.choose(choice, &self.maglev, open, time, allowed),
             Chooser::SourceAffinity | Chooser::Maglev => self.by_hash(choice, 0, allowed),
         }
     }
 
     /// Chooses without state: the same for the same flow while the servers stay. `nth` counts the
     /// servers that have refused the flow already (FS-7a); `None` when that is all of them.
-    pub fn by_hash(&self, choice: Choice, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
-        let by_client = matches!(self.chooser, Chooser::SourceAffinity);
-        self.maglev.choose(if by_client { choice.by_client } else { choice.by_flow }, nth, allowed)
+    pub fn by_hash(&self, choice: u64, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
+        self.maglev.choose(choice, nth, allowed)
     }
 
     /// How many allowed servers it chooses among.

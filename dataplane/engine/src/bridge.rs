@@ -76,13 +76,14 @@ impl Engine {
     /// Learns where the source is; a reason if the frame must not be taken (F6, FS-1).
     #[inline]
     pub(crate) fn learn(&mut self, head: &Head<'_>, meta: &Meta) -> Option<DropReason> {
-        let routers = match self.learner.known(head.port, meta) {
-            Some(routers) => routers,
-            None => match self.learn_anew(head.port, meta) {
-                Ok(routers) => routers,
-                Err(reason) => return Some(reason),
-            },
-        };
+        let routers =
+            match meta.known.map(|router| [router; 2]).or_else(|| self.learner.known(head.port, meta)) {
+                Some(routers) => routers,
+                None => match self.learn_anew(head.port, meta) {
+                    Ok(routers) => routers,
+                    Err(reason) => return Some(reason),
+                },
+            };
         if matches!(meta.way, Way::Inbound | Way::InboundFragment) {
             self.count_router(routers, head, meta);
         }

@@ -221,11 +221,10 @@ pub(crate) struct Left {
 }
 
 impl Engine {
-    /// What the first pass knows of a frame that it left, without a second reading of all; `false` when it
-    /// must be read again.
+    /// What the first pass knows of frame `i`, which it has read as [`PlainTcp`], without a second reading of all.
     pub(crate) fn meta_of_lane(&self, i: usize, head: &Head<'_>, meta: &mut Meta) -> bool {
         let (lanes, i) = (&self.lanes, i & (BURST - 1));
-        let Some(tcp) = PlainTcp::read(head.data, head.len) else { return false };
+        let Some(tcp) = PlainTcp::read_again(head.data) else { return false };
         let hash = if lanes.hash[i] == NO_FLOW { lanes.apart[i] } else { lanes.hash[i] };
         self.trails.all()[usize::from(lanes.trail[i]) & (TRAILS - 1)].meta(&tcp, hash, meta);
         true
@@ -422,6 +421,10 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
 ) {
     let (second, mut stale) = (settled.second, settled.stale);
     for i in bits(second).map(|i| i & (BURST - 1)) {
+        if lanes.hash[i] == NO_FLOW {
+            settled.left |= 1 << i;
+            continue;
+        }
         match shard.view().look_second(lanes.hash[i]) {
             Some((slot, entry)) => match settler.settle::<F, SERVES>(lanes, entry, frames, i) {
                 Some(exit) => {
@@ -430,7 +433,10 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
                 }
                 None => stale |= 1 << i,
             },
-            None => settled.left |= 1 << i,
+            None => {
+                settled.left |= 1 << i;
+                shard.prefetch_provisional(lanes.hash[i]);
+            }
         }
     }
     for i in bits(stale).map(|i| i & (BURST - 1)) {

@@ -3,7 +3,7 @@
 //! Nothing here looks at a flow; the line that the look-up needs is asked for at the end.
 
 use crate::tables::{ClusterTable, Station, Tables};
-use dataplane_flow::{ClusterId, FlowKey, HashKey, KeyKind, TargetId};
+use dataplane_flow::{ClusterId, FlowKey, HashKey, KeyKind, RouterId, TargetId};
 use dataplane_message::{PortRole, Stp};
 use dataplane_port::{DropReason, Head, PuntReason, VlanId};
 use dataplane_wire::{Flaw, Layers, Network, Part, protocol};
@@ -39,6 +39,8 @@ pub(crate) struct Meta {
     /// The frame carries its VLAN's tag.
     pub(crate) tagged: bool,
     pub(crate) layers: Layers,
+    /// There is a trail, so its sender was learned: the router that it is, or [`NO_ROUTER`].
+    pub(crate) known: Option<RouterId>,
     /// Destination and source address as numbers.
     pub(crate) to: u64,
     pub(crate) from: u64,
@@ -61,6 +63,7 @@ impl Default for Meta {
             vlan: VlanId(0),
             tagged: false,
             layers: Layers::default(),
+            known: None,
             to: 0,
             from: 0,
             cluster: ClusterId(0),
@@ -159,6 +162,7 @@ pub(crate) fn classify(head: &Head<'_>, tables: &Tables, table_key: &HashKey, me
     meta.layers.parse_over(data, head.len, head.checksum_good);
     let layers = meta.layers;
     meta.way = Way::Bridge;
+    meta.known = None;
     meta.sender = TargetId::NONE;
     if let Some(flaw @ (Flaw::Runt | Flaw::TagDepth)) = layers.flaw {
         meta.way = Way::Drop(reason(flaw));

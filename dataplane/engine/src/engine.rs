@@ -199,15 +199,19 @@ impl Engine {
                 self.classify(&head, meta);
             }
         }
+        // Not before: what says where the vacancy is must have come.
         for i in bits(left.frames) {
             let Some(meta) = metas.get(i) else { continue };
-            if meta.way == Way::Inbound && meta.layers.flags & tcp::SYN != 0 {
-                self.shard.prefetch_vacancy(meta.hash);
+            if matches!(meta.way, Way::Inbound | Way::Outbound) {
+                let opens = meta.way == Way::Inbound && meta.layers.flags & tcp::SYN != 0;
+                self.shard.prefetch_rest(meta.hash, opens);
             }
         }
+        // Borrowed beside the rest of the engine by whoever chooses for a new flow.
+        let tables = Arc::clone(&self.tables);
         for i in bits(left.frames) {
             let (Some(meta), Some(verdict)) = (metas.get(i), verdicts.get_mut(i)) else { continue };
-            *verdict = self.decide_one(&mut frames.head(i), meta, left.untrodden >> i & 1 != 0, now);
+            *verdict = self.decide_one(&tables, &mut frames.head(i), meta, left.untrodden >> i & 1 != 0, now);
         }
         self.metas = Some(metas);
     }
@@ -215,16 +219,23 @@ impl Engine {
     fn classify(&self, head: &Head<'_>, meta: &mut Meta) {
         classify(head, &self.tables, &self.table_key, meta);
         if matches!(meta.way, Way::Inbound | Way::Outbound) {
-            self.shard.prefetch_all(meta.hash);
+            self.shard.prefetch_firsts(meta.hash);
         }
     }
 
-    fn decide_one(&mut self, head: &mut Head<'_>, meta: &Meta, untrodden: bool, now: Instant) -> Verdict {
+    fn decide_one(
+        &mut self,
+        tables: &Tables,
+        head: &mut Head<'_>,
+        meta: &Meta,
+        untrodden: bool,
+        now: Instant,
+    ) -> Verdict {
         let slot = match meta.way {
             Way::Inbound | Way::Outbound => self.shard.find(meta.hash),
             _ => None,
         };
-        let verdict = self.decide(head, meta, slot, now);
+        let verdict = self.decide(tables, head, meta, slot, now);
         if let Verdict::Drop(reason) = verdict {
             self.counters().drop(reason, 1);
         } else if untrodden && matches!(meta.way, Way::Inbound | Way::Outbound | Way::InboundFragment) {
@@ -234,7 +245,14 @@ impl Engine {
     }
 
     /// The whole of a frame's way; every frame could go it.
-    fn decide(&mut self, head: &mut Head<'_>, meta: &Meta, slot: Option<Slot>, now: Instant) -> Verdict {
+    fn decide(
+        &mut self,
+        tables: &Tables,
+        head: &mut Head<'_>,
+        meta: &Meta,
+        slot: Option<Slot>,
+        now: Instant,
+    ) -> Verdict {
         let learns = !matches!(meta.way, Way::Drop(_) | Way::PuntUnlearned(_));
         if !head.handed
             && learns
@@ -250,7 +268,7 @@ impl Engine {
             return Verdict::Hand(owner);
         }
         match meta.way {
-            Way::Inbound => self.steer(head, meta, slot, now),
+            Way::Inbound => self.steer(tables, head, meta, slot, now),
             Way::Outbound => {
                 self.observe(head, meta, slot, now).unwrap_or_else(|| self.bridge(head, meta, now))
             }
@@ -287,7 +305,7 @@ impl Engine {
         out.hash = out.key.hash(&self.table_key);
         match self.observe(head, &out, self.shard.find(out.hash), now) {
             Some(verdict) => verdict,
-            None => self.steer(head, meta, self.shard.find(meta.hash), now),
+            None => self.steer(&Arc::clone(&self.tables), head, meta, self.shard.find(meta.hash), now),
         }
     }
 

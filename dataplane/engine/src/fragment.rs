@@ -10,6 +10,7 @@ use crate::outbox::Release;
 use dataplane_flow::{Instant, Known, TargetId};
 use dataplane_port::{DropReason, Head, SlotId, Verdict, VlanId, WorkerId};
 use dataplane_wire::{MacAddr, Part};
+use std::sync::Arc;
 
 /// Frames held at once.
 const SLOTS: usize = 256;
@@ -122,7 +123,7 @@ impl Engine {
         let verdict = if between {
             self.between(head, &Meta { way: Way::Between, ..*meta }, now)
         } else {
-            self.steer(head, meta, self.shard.find(meta.hash), now)
+            self.steer(&Arc::clone(&self.tables), head, meta, self.shard.find(meta.hash), now)
         };
         let Some(target) = self.steered_to(head, meta, &verdict) else {
             return verdict;

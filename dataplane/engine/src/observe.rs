@@ -12,7 +12,6 @@ use crate::signs::{self, carries_data};
 use crate::steer::{answered, martian};
 use crate::tables::address_words;
 use crate::tcp::{self, Change};
-use dataplane_balance::Choice;
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{AlarmKind, PROBE_PORT_FIRST, UdpMode, probe_port};
 use dataplane_port::{DropReason, Head, PuntReason, Verdict};
@@ -277,7 +276,7 @@ impl Engine {
         let cluster = tables.cluster(meta.cluster)?;
         let (_, service) = cluster.service(meta.key.protocol(), meta.key.vip_port());
         let attempts = self.shard.attempts(slot) + 1;
-        let choice: Choice = self.choice(meta);
+        let choice = self.choice(service, meta);
         // FS-4: a flow between VIPs never tries a server that carries its source.
         let source = tables.vips.find(meta.vlan, meta.key.client_words(), meta.key.is_v6());
         let allowed =

@@ -99,8 +99,8 @@ pub(crate) struct Reader<'a, const SERVES: bool> {
 }
 
 impl<const SERVES: bool> Reader<'_, SERVES> {
-    /// Fills the lanes of the plainest of all, in line: TCP in untagged IPv4 along a trail that neither begins
-    /// nor ends a connection. `false`: it is none, or does.
+    /// Fills the lanes of the plainest of all, in line: TCP in untagged IPv4 along a trail.
+    /// `false`: it is none.
     #[inline(always)]
     pub(crate) fn read(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize) -> bool {
         let Some(bytes) = frame.data.first_chunk() else { return false };
@@ -116,7 +116,18 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             lanes.data[i] = tcp.data_len != 0;
             lanes.next[i] = tcp.next_sequence();
         }
-        !tcp.is_control()
+        if tcp.is_control() {
+            self.set_apart(lanes, i);
+        }
+        true
+    }
+
+    /// Frame `i` begins or ends a connection: nothing to be settled.
+    #[inline(never)]
+    fn set_apart(&self, lanes: &mut Lanes, i: usize) {
+        let i = i & (BURST - 1);
+        self.shard.prefetch_firsts(lanes.hash[i]);
+        lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 
     /// What [`Self::read`] is not for.
@@ -133,16 +144,15 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
                 return;
             };
             let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
+            lanes.hash[i] = hash;
+            self.lines.prefetch(hash);
             lanes.trail[i] = place;
-            self.shard.prefetch_all(hash);
+            lanes.course[i] = trail.course;
+            lanes.len[i] = head.len;
+            lanes.data[i] = tcp.data_len != 0;
+            lanes.next[i] = tcp.next_sequence();
             if tcp.is_control() {
-                lanes.apart[i] = hash;
-            } else {
-                lanes.hash[i] = hash;
-                lanes.course[i] = trail.course;
-                lanes.len[i] = head.len;
-                lanes.data[i] = tcp.data_len != 0;
-                lanes.next[i] = tcp.next_sequence();
+                self.set_apart(lanes, i);
             }
             return;
         }

@@ -7,7 +7,6 @@ use crate::load::Load;
 use crate::signs;
 use crate::tables::{ClusterTable, ServiceTable, Tables, address_words, prefix_mask};
 use crate::tcp::{self, Change};
-use dataplane_balance::Choice;
 use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
 use dataplane_message::{PROBE_PORT_FIRST, PortRole, UdpMode};
 use dataplane_port::{DropReason, Head, PortId, Verdict};
@@ -30,10 +29,12 @@ pub(crate) enum Followed {
 }
 
 impl Engine {
-    /// Sends the frame to its flow's server, or to one that is chosen for it. `slot`: its flow's.
+    /// Sends the frame to its flow's server, or to one that is chosen for it. `slot`: its flow's;
+    /// `tables`: the engine's.
     #[inline]
     pub(crate) fn steer(
         &mut self,
+        tables: &Tables,
         head: &mut Head<'_>,
         meta: &Meta,
         slot: Option<Slot>,
@@ -51,7 +52,7 @@ impl Engine {
         match self.follow(head, meta, slot, now) {
             Followed::To(target) => self.send_to(target, head, meta),
             Followed::Dropped(reason) => Verdict::Drop(reason),
-            Followed::Nowhere => self.place(head, meta, now),
+            Followed::Nowhere => self.place(tables, head, meta, now),
         }
     }
 
@@ -195,8 +196,7 @@ impl Engine {
     }
 
     /// A packet whose flow has no entry.
-    fn place(&mut self, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
-        let tables = Arc::clone(&self.tables);
+    fn place(&mut self, tables: &Tables, head: &mut Head<'_>, meta: &Meta, now: Instant) -> Verdict {
         let Some(cluster) = tables.cluster(meta.cluster) else {
             return Verdict::Drop(DropReason::NoServer);
         };
@@ -215,14 +215,14 @@ impl Engine {
             (layers.protocol, layers.destination)
         };
         let (index, service) = cluster.service(protocol, vip_port);
-        let choice = self.choice(meta);
+        let choice = self.choice(service, meta);
         let opens = !error && opens(meta);
         let target = if let Some(target) = self.by_connection_id(head.data, meta, service) {
             Some(target)
-        } else if opens && self.shard.pressure() < GUARD_AT {
+        } else if opens && !self.shard.presses(GUARD_AT) {
             self.bound_or_chosen(cluster, service, meta, choice, &allowed)
         } else if opens {
-            let load = self.load(&tables);
+            let load = self.load(tables);
             service.balancer.by_hash(choice, 0, |id| allowed(id) && load.has_room(id))
         } else {
             service.balancer.by_hash(choice, 0, allowed)
@@ -268,9 +268,14 @@ impl Engine {
     /// no honest sender uses (F11, F12).
     pub(crate) fn examine(&mut self, head: &Head<'_>, meta: &Meta, now: Instant) -> Result<(), DropReason> {
         let layers = &meta.layers;
-        let ip = crate::classify::addresses(head.data, layers.network, usize::from(layers.l3));
-        let source = ip.map_or([0; 2], |ip| ip.source);
         let v6 = meta.key.is_v6();
+        let source = if layers.is_icmp_error() {
+            // The key is that of the flow that it tells of.
+            let ip = crate::classify::addresses(head.data, layers.network, usize::from(layers.l3));
+            ip.map_or([0; 2], |ip| ip.source)
+        } else {
+            meta.key.client_words()
+        };
         let is_server = self.tables.ports[head.port.index() & 31].role == PortRole::Server;
         let foreign_vip = meta.way != Way::Between
             && self.tables.vips.find(meta.vlan, source, v6).is_some()
@@ -311,13 +316,13 @@ impl Engine {
             && self.tables.cluster(meta.cluster).is_some_and(|c| address_words(c.probe) == source)
     }
 
-    pub(crate) fn choice(&self, meta: &Meta) -> Choice {
-        let by_client = meta.key.choice_by_client(&self.tables.choice_key);
-        let by_flow = match meta.key.kind() {
-            KeyKind::Ipsec => by_client,
-            _ => meta.key.choice(&self.tables.choice_key),
-        };
-        Choice { by_flow, by_client }
+    /// What the choice of a server hangs on: the flow, or the client alone.
+    pub(crate) fn choice(&self, service: &ServiceTable, meta: &Meta) -> u64 {
+        if service.balancer.is_by_client() || meta.key.kind() == KeyKind::Ipsec {
+            meta.key.choice_by_client(&self.tables.choice_key)
+        } else {
+            meta.key.choice(&self.tables.choice_key)
+        }
     }
 
     /// Lent with the tables apart, so that what a choice changes can be borrowed beside it.
@@ -331,7 +336,7 @@ impl Engine {
         cluster: &ClusterTable,
         service: &ServiceTable,
         meta: &Meta,
-        choice: Choice,
+        choice: u64,
         allowed: &impl Fn(TargetId) -> bool,
     ) -> Option<TargetId> {
         let affinity = affinity_key(cluster, service, &meta.key);
@@ -393,7 +398,7 @@ impl Engine {
             (_, protocol::ICMP | protocol::ICMPV6) => State::Icmp,
             _ => State::OtherOneWay,
         };
-        let pressed = state.is_provisional() && self.shard.pressure() >= GUARD_AT;
+        let pressed = state.is_provisional() && self.shard.presses(GUARD_AT);
         if pressed && state == State::MidFlow {
             return false;
         }

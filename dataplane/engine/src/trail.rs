@@ -349,6 +349,7 @@ impl Trail {
         meta.way = if serves { Way::Outbound } else { Way::Inbound };
         meta.vlan = self.course.vlan();
         meta.tagged = false;
+        meta.known = Some(self.course.router());
         meta.layers = tcp.layers();
         meta.to = first.swap_bytes() >> 16;
         meta.from = (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes());

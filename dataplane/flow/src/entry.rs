@@ -149,6 +149,8 @@ impl Entry {
     /// The flags above. The bits beyond are derived from them and the state, and nobody else's business:
     /// a packet of the client that neither opens nor closes anything changes nothing but the second.
     const FLAGS: u8 = 0x1f;
+    /// Not the entry's: the table's, where the entry lies.
+    pub(crate) const SPARE: u64 = 1 << 61;
     const RESTS_INBOUND: u8 = 64;
     /// The same of a server's packet.
     const RESTS_OUTBOUND: u8 = 128;

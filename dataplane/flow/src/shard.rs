@@ -77,18 +77,30 @@ impl Shard {
         self.main.view()
     }
 
-    /// Asks for every line that `hash` can be in.
-    pub fn prefetch_all(&self, hash: u64) {
-        for part in [&self.main, &self.provisional] {
-            part.view().prefetch(hash);
-            part.view().prefetch_second(hash);
-        }
+    /// Asks for the lines that `hash` is looked for in first, in either part.
+    pub fn prefetch_firsts(&self, hash: u64) {
+        self.main.view().prefetch(hash);
+        self.provisional.view().prefetch(hash);
     }
 
-    /// Asks for the cold half that a new handshake of `hash` would be written to.
+    /// Asks for the line that `hash` is looked for in first in the provisional part.
     #[inline(always)]
-    pub fn prefetch_vacancy(&self, hash: u64) {
-        self.provisional.prefetch_vacancy(hash);
+    pub fn prefetch_provisional(&self, hash: u64) {
+        self.provisional.view().prefetch(hash);
+    }
+
+    /// Asks for what these lines, having come, show to be needed besides: of a segment that `opens` a flow, or
+    /// of any other packet.
+    #[inline(always)]
+    pub fn prefetch_rest(&self, hash: u64, opens: bool) {
+        self.main.view().prefetch_rest(hash);
+        if opens {
+            self.provisional.prefetch_vacancy(hash);
+        } else if let Some((slot, _)) = self.provisional.view().look_first(hash) {
+            // It is going to leave, mostly.
+            self.provisional.prefetch_cold(slot.0 as usize);
+            self.main.prefetch_vacancy(hash);
+        }
     }
 
     /// Asks for the cold half of an entry of the main part.
@@ -100,11 +112,10 @@ impl Shard {
     /// Looks everywhere.
     #[inline]
     pub fn find(&self, hash: u64) -> Option<Slot> {
-        let look = |lines: Lines<'_>| lines.look_first(hash).or_else(|| lines.look_second(hash));
-        if let Some((slot, _)) = look(self.main.view()) {
+        if let Some((slot, _)) = self.main.view().look(hash) {
             return Some(slot);
         }
-        look(self.provisional.view()).map(|(slot, _)| Slot(slot.0 | PROVISIONAL))
+        self.provisional.view().look(hash).map(|(slot, _)| Slot(slot.0 | PROVISIONAL))
     }
 
     #[inline(always)]
@@ -195,13 +206,16 @@ impl Shard {
         let index = match free {
             Some(index) => index,
             None => {
-                let (victim, worth) =
-                    self.part(Slot(mark)).0.victim(hash, |other| self.worth(other, timeouts));
-                let limit = if gently { 1 } else { self.limit(entry) };
-                if worth >= limit {
+                let part = self.part(Slot(mark)).0;
+                let (victim, worth) = if gently {
+                    (part.first_of(hash, |other| self.is_expired(other, timeouts))?, 0)
+                } else {
+                    part.victim(hash, |other| self.worth(other, timeouts))
+                };
+                if worth >= self.limit(entry) {
                     return None;
                 }
-                self.count(self.part(Slot(mark)).0.entry(victim), u32::MAX);
+                self.count(part.entry(victim), u32::MAX);
                 self.evicted += u64::from(worth > 0);
                 victim
             }
@@ -352,9 +366,9 @@ impl Shard {
         self.main.capacity() + self.provisional.capacity()
     }
 
-    /// Fill of the provisional part, 0..=255: how hard handshakes press.
-    pub fn pressure(&self) -> u8 {
-        (self.provisional.used() * 255 / self.provisional.capacity()) as u8
+    /// Whether handshakes press: the provisional part is full to `fill` of 255.
+    pub fn presses(&self, fill: u8) -> bool {
+        self.provisional.used() * 255 >= usize::from(fill) * self.provisional.capacity()
     }
 
     /// Live entries that had to make room for others.

@@ -21,6 +21,10 @@ pub(crate) type Cold = [u64; 8];
 
 /// A table of two candidate lines per entry. A line is 64 bytes: four fingerprints (the whole 64-bit
 /// keyed hash, 0 = empty), then four values. A look-up touches one or two lines, whatever arrives.
+///
+/// A line knows how many entries that would be looked for there first are in their second lines, so that a
+/// look-up in vain mostly touches one line: a bit ([`Entry::SPARE`]) in each of its four values, also of
+/// empty places. 15 stands for as many or more, and for good.
 #[derive(Debug)]
 pub(crate) struct Table {
     lines: Slab<[u64; 8]>,
@@ -70,12 +74,13 @@ impl Table {
 
     #[inline(always)]
     pub(crate) fn entry(&self, slot: usize) -> Entry {
-        Entry(self.lines[slot / WAYS][WAYS + slot % WAYS])
+        Entry(self.lines[slot / WAYS][WAYS + slot % WAYS] & !Entry::SPARE)
     }
 
     #[inline(always)]
     pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
-        self.lines[slot / WAYS][WAYS + slot % WAYS] = entry.0;
+        let word = &mut self.lines[slot / WAYS][WAYS + slot % WAYS];
+        *word = *word & Entry::SPARE | entry.0 & !Entry::SPARE;
     }
 
     #[inline(always)]
@@ -92,17 +97,42 @@ impl Table {
     }
 
     pub(crate) fn remove(&mut self, slot: usize) {
+        self.elsewhere(slot, self.hash(slot), |n| n - 1);
         self.lines[slot / WAYS][slot % WAYS] = 0;
         self.used -= 1;
     }
 
     pub(crate) fn write(&mut self, slot: usize, hash: u64, entry: Entry, cold: Cold) {
-        if self.hash(slot) == 0 {
-            self.used += 1;
+        if self.hash(slot) != 0 {
+            self.remove(slot);
         }
+        self.elsewhere(slot, hash, |n| n + 1);
+        self.used += 1;
         self.lines[slot / WAYS][slot % WAYS] = hash;
         self.set(slot, entry);
         self.cold[slot] = cold;
+    }
+
+    /// Counts an entry that comes to, or leaves, a slot that is not in its first line.
+    #[inline(always)]
+    fn elsewhere(&mut self, slot: usize, hash: u64, by: impl FnOnce(u8) -> u8) {
+        let first = self.first(hash);
+        if first != slot / WAYS {
+            self.count_elsewhere(first, by);
+        }
+    }
+
+    #[inline(never)]
+    fn count_elsewhere(&mut self, line: usize, by: impl FnOnce(u8) -> u8) {
+        let words = &mut self.lines[line];
+        let bit = Entry::SPARE.trailing_zeros();
+        let count = (0..WAYS).fold(0, |n, way| n | ((words[WAYS + way] >> bit & 1) as u8) << way);
+        // Whoever counts down was counted.
+        let count = if count == 15 { 15 } else { by(count) };
+        for way in 0..WAYS {
+            let word = &mut words[WAYS + way];
+            *word = *word & !Entry::SPARE | u64::from(count >> way & 1) << bit;
+        }
     }
 
     /// The eight slots that `hash` may lie in.
@@ -111,11 +141,13 @@ impl Table {
         (0..WAYS).map(move |way| first * WAYS + way).chain((0..WAYS).map(move |way| second * WAYS + way))
     }
 
-    /// Asks for the cold half that a new entry of `hash` would be written to.
+    /// Asks for the cold half that a new entry of `hash` would be written to, or for the line that says more.
     #[inline(always)]
     pub(crate) fn prefetch_vacancy(&self, hash: u64) {
-        let line = self.first(hash);
-        prefetch(&self.cold[self.free_in(line).unwrap_or(line * WAYS)]);
+        match self.free_in(self.first(hash)) {
+            Some(slot) => prefetch(&self.cold[slot]),
+            None => self.view().prefetch_second(hash),
+        }
     }
 
     #[inline(always)]
@@ -192,6 +224,22 @@ impl Table {
         (slot, least)
     }
 
+    /// The first among the slots that `hash` may lie in whose entry is so.
+    #[inline(always)]
+    pub(crate) fn first_of(&self, hash: u64, is_so: impl Fn(Entry) -> bool) -> Option<usize> {
+        let of_line = |line: usize| {
+            let words = &self.lines[line];
+            (0..WAYS).find(|way| is_so(Entry(words[WAYS + way]))).map(|way| line * WAYS + way)
+        };
+        of_line(self.first(hash)).or_else(|| of_line(self.second(hash)))
+    }
+
+    /// Whether the word at `slot` has a part of its line's count.
+    #[cfg(test)]
+    pub(crate) fn leads_on_from(&self, slot: usize) -> bool {
+        self.lines[slot / WAYS][WAYS + slot % WAYS] & Entry::SPARE != 0
+    }
+
     /// The occupied slots of a line.
     pub(crate) fn occupied(&self, line: usize) -> impl Iterator<Item = usize> + use<> {
         let words = self.lines[line];
@@ -219,18 +267,42 @@ impl Lines<'_> {
     /// Looks in the first line.
     #[inline(always)]
     pub fn look_first(self, hash: u64) -> Option<(Slot, Entry)> {
-        self.look(first(hash), hash)
+        self.look_at(first(hash), hash)
     }
 
     /// Looks in the second line.
     #[inline(always)]
     pub fn look_second(self, hash: u64) -> Option<(Slot, Entry)> {
-        self.look(second(hash), hash)
+        self.look_at(second(hash), hash)
+    }
+
+    /// Looks in the first line, and in the second if there is a reason.
+    #[inline(always)]
+    pub fn look(self, hash: u64) -> Option<(Slot, Entry)> {
+        match self.look_first(hash) {
+            None if self.leads_on(hash) => self.look_second(hash),
+            found => found,
+        }
+    }
+
+    /// Asks for the second line, if it is there that `hash` is to be looked for.
+    #[inline(always)]
+    pub fn prefetch_rest(self, hash: u64) {
+        if self.leads_on(hash) && self.look_first(hash).is_none() {
+            self.prefetch_second(hash);
+        }
+    }
+
+    /// Whether there are entries in their second lines that would be in the first line of `hash`.
+    #[inline(always)]
+    fn leads_on(self, hash: u64) -> bool {
+        let [.., a, b, c, d] = self.0.at(first(hash));
+        (a | b | c | d) & Entry::SPARE != 0
     }
 
     /// Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    fn look(self, share: u32, hash: u64) -> Option<(Slot, Entry)> {
+    fn look_at(self, share: u32, hash: u64) -> Option<(Slot, Entry)> {
         let words = self.0.at(share);
         let way = select_unpredictable(words[1] == hash, 1, 0);
         let way = select_unpredictable(words[2] == hash, 2, way);

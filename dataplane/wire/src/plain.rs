@@ -65,6 +65,14 @@ impl<'a> PlainTcp<'a> {
         Some(Self { frame, data_len: total - 20 - offset })
     }
 
+    /// The same of a frame that was read before, and found to be such a one.
+    #[inline(always)]
+    pub fn read_again(data: &'a [u8]) -> Option<Self> {
+        let frame: &[u8; 54] = data.first_chunk()?;
+        let total = u32::from((word(frame, 16) as u16).swap_bytes());
+        Some(Self { frame, data_len: total.wrapping_sub(20 + u32::from(frame[46] >> 4) * 4) })
+    }
+
     /// Four bytes as they lie in the frame.
     #[inline(always)]
     fn word(&self, at: usize) -> u32 {

@@ -210,3 +210,51 @@ fn fs_10_the_servers_next_sequence_number_only_goes_on_and_wraps() {
     assert_eq!((shard.stamp(slot), shard.attempts(slot), shard.expected_ack(slot)), (u32::MAX, 7, 9));
     assert_eq!((shard.via(slot), shard.key(slot)), ((0xffff_ffff_ffff, 31), key(1).1));
 }
+
+/// What is in a second line is found though its first one says whether to go on; and once all are gone again,
+/// no line leads anywhere.
+#[test]
+fn lines_lead_on_exactly_where_entries_are_elsewhere() {
+    let mut shard = Shard::new(1000).unwrap();
+    let mut random = 7_u64;
+    let mut present = std::collections::BTreeSet::new();
+    for round in 0..60_000 {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let n = (random >> 33) as u32 % 3000;
+        let state = if random >> 20 & 1 == 0 { State::Established } else { State::SynSent };
+        match shard.find(key(n).0) {
+            Some(slot) if random >> 21 & 1 == 0 => {
+                shard.remove(slot);
+                present.remove(&n);
+            }
+            Some(slot) if shard.is_provisional(slot) => {
+                shard.promote(slot, entry(State::Established), &timeouts());
+            }
+            Some(slot) => shard.set(slot, entry(State::HalfClosed)),
+            None => {
+                if put(&mut shard, n, state).is_some() {
+                    present.insert(n);
+                }
+            }
+        }
+        if round % 500 == 0 {
+            // Handshakes may have displaced one another.
+            present.retain(|n| shard.find(key(*n).0).is_some());
+            assert_eq!(present.len(), shard.used());
+        }
+    }
+    present.retain(|n| shard.find(key(*n).0).is_some());
+    assert!(present.len() > 800, "{}", present.len());
+    let seconds = (0..3000).filter(|n| {
+        let (hash, lines) = (key(*n).0, shard.view());
+        lines.look_first(hash).is_none() && lines.look_second(hash).is_some()
+    });
+    assert!(seconds.count() > 20, "some are in their second lines");
+    for n in present {
+        let slot = shard.find(key(n).0).unwrap();
+        shard.remove(slot);
+    }
+    let leads =
+        |table: &Table| (0..table.lines()).any(|line| (0..4).any(|way| table.leads_on_from(line * 4 + way)));
+    assert!(!leads(&shard.main) && !leads(&shard.provisional));
+}
