@@ -81,7 +81,7 @@ impl FlowKey {
         self.words
     }
 
-    /// The table hash; odd, so never 0. Its bits 0 to 47 choose lines, its high 16 bits the owner.
+    /// The table hash; odd, so never 0. Its low 32 bits choose the first line, its high 16 bits the owner.
     ///
     /// Addresses and ports go into it in the order of a packet's bytes, so that [`HalfHash`] finds them so.
     #[inline(always)]

@@ -318,9 +318,9 @@ fn first(hash: u64) -> u32 {
     hash as u32
 }
 
-/// The same of the second one. Not by the highest 16 bits, which choose the worker: one worker's hashes have
-/// few of them.
+/// The same of the second one: of all bits, so that hashes that share a first line, as those of runs of addresses
+/// do more often than by chance, have nothing to do with one another in the second.
 #[inline(always)]
 fn second(hash: u64) -> u32 {
-    (hash >> 16) as u32
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
