@@ -300,7 +300,10 @@ impl Engine {
         let (shard, others) = (&mut self.shard, found.others);
         let course_of_all = if SERVES && !MIXED { lanes.one_course(count) } else { None };
         let trail_of_all = if SERVES || MIXED { None } else { lanes.one_trail(count) };
-        let mut settled = if let Some(course) = course_of_all {
+        let mut settled = if found.apart == all(count) {
+            // A burst of SYNs, or of fragments.
+            Settled { left: found.apart, ..Settled::default() }
+        } else if let Some(course) = course_of_all {
             let together = Settler { course_of_all, ..settler };
             let settled = settle_all::<F, SERVES, MIXED>(&together, lanes, shard, frames, count, others);
             let (sent, bytes) = settled.at_once(frames, count);
@@ -317,6 +320,8 @@ impl Engine {
         };
         if settled.second | settled.stale != 0 {
             let timeouts = &self.tables.timeouts;
+            settled.left = settled.second & found.apart;
+            settled.second &= !found.apart;
             settle_late::<F, SERVES>(&settler, lanes, shard, timeouts, frames, &mut settled);
         }
         for i in bits(found.fragments) {
@@ -356,8 +361,8 @@ fn read_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
             continue;
         }
         let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
-        if !reader.read(&frame, lanes, i) {
-            reader.read_on(&frames.head(i), lanes, i, &mut found);
+        if !reader.read(&frame, lanes, i, &mut found) {
+            reader.read_on(frames.look(i), lanes, i, &mut found);
         }
     }
     found
@@ -421,10 +426,6 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
 ) {
     let (second, mut stale) = (settled.second, settled.stale);
     for i in bits(second).map(|i| i & (BURST - 1)) {
-        if lanes.hash[i] == NO_FLOW {
-            settled.left |= 1 << i;
-            continue;
-        }
         match shard.view().look_second(lanes.hash[i]) {
             Some((slot, entry)) => match settler.settle::<F, SERVES>(lanes, entry, frames, i) {
                 Some(exit) => {

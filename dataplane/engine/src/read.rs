@@ -5,7 +5,7 @@
 use crate::classify::IKE;
 use crate::trail::{Course, Kind, Sides, TrailsFrom};
 use dataplane_flow::{FlowKey, HashKey, KeyKind, Lines, Shard, Slot};
-use dataplane_port::{BURST, Head, Look};
+use dataplane_port::{BURST, Look};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
 /// The hash of no flow: they are odd, and 0 is an empty place of the table.
@@ -85,6 +85,8 @@ pub(crate) struct Found {
     pub(crate) peculiar: u32,
     pub(crate) fragments: u32,
     pub(crate) untrodden: u32,
+    /// What flow they are of is not known, or they begin or end it: nothing to be settled by a flow's entry.
+    pub(crate) apart: u32,
     /// Of another origin.
     pub(crate) others: u32,
 }
@@ -102,7 +104,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
     /// Fills the lanes of the plainest of all, in line: TCP in untagged IPv4 along a trail.
     /// `false`: it is none.
     #[inline(always)]
-    pub(crate) fn read(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize) -> bool {
+    pub(crate) fn read(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) -> bool {
         let Some(bytes) = frame.data.first_chunk() else { return false };
         let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
         let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
@@ -117,30 +119,32 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             lanes.next[i] = tcp.next_sequence();
         }
         if tcp.is_control() {
-            self.set_apart(lanes, i);
+            self.set_apart(lanes, i, found);
         }
         true
     }
 
     /// Frame `i` begins or ends a connection: nothing to be settled.
     #[inline(never)]
-    fn set_apart(&self, lanes: &mut Lanes, i: usize) {
+    fn set_apart(&self, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
+        found.apart |= 1 << i;
         self.shard.prefetch_firsts(lanes.hash[i]);
         lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 
     /// What [`Self::read`] is not for.
     #[inline(never)]
-    pub(crate) fn read_on(&self, head: &Head<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
+    pub(crate) fn read_on(&self, frame: Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
         lanes.hash[i] = NO_FLOW;
-        if let Some(tcp) = PlainTcp::read(head.data, head.len)
-            && let Some(bytes) = head.data.first_chunk()
+        if let Some(tcp) = PlainTcp::read(frame.data, frame.len)
+            && let Some(bytes) = frame.data.first_chunk()
         {
             let Some((place, trail)) = self.trails.find_tcp_anywhere::<SERVES>(bytes) else {
                 found.peculiar |= 1 << i;
                 found.untrodden |= 1 << i;
+                found.apart |= 1 << i;
                 return;
             };
             let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
@@ -148,25 +152,29 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
             self.lines.prefetch(hash);
             lanes.trail[i] = place;
             lanes.course[i] = trail.course;
-            lanes.len[i] = head.len;
+            lanes.len[i] = frame.len;
             lanes.data[i] = tcp.data_len != 0;
             lanes.next[i] = tcp.next_sequence();
             if tcp.is_control() {
-                self.set_apart(lanes, i);
+                self.set_apart(lanes, i, found);
             }
             return;
         }
         found.peculiar |= 1 << i;
-        match self.read_other(head, lanes, i) {
+        let read = self.read_other(&frame, lanes, i);
+        match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
             Read::Untrodden => found.untrodden |= 1 << i,
         }
+        if read != Read::Flow {
+            found.apart |= 1 << i;
+        }
     }
 
-    fn read_other(&self, head: &Head<'_>, lanes: &mut Lanes, i: usize) -> Read {
-        let data: &[u8] = head.data;
-        let Some(plain) = Plain::read(data, head.len, head.checksum_good) else { return Read::Peculiar };
+    fn read_other(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize) -> Read {
+        let data: &[u8] = frame.data;
+        let Some(plain) = Plain::read(data, frame.len, frame.checksum_good) else { return Read::Peculiar };
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
             return Read::Peculiar;
         };
@@ -175,7 +183,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let [a, b] = sides.client;
         lanes.trail[i] = place;
         lanes.course[i] = trail.course;
-        lanes.len[i] = head.len;
+        lanes.len[i] = frame.len;
         lanes.data[i] = false;
         if plain.later {
             // A server's is bridged.
