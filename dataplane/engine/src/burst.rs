@@ -76,6 +76,15 @@ impl Settler<'_> {
         }
     }
 
+    /// The port of a server that a frame of this trail may go to, and in the low bytes its MAC.
+    #[inline(always)]
+    fn door(&self, place: u16, target: TargetId) -> Option<(PortId, u64)> {
+        let door = self.doors[target.index() & (TARGETS_MAX - 1)];
+        let port = (door >> 48) as u8;
+        let exits = self.exits_of_all.unwrap_or_else(|| self.trail(place).exits);
+        (exits >> (port & 63) & 1 != 0).then_some((PortId(port), door))
+    }
+
     /// To a server: six bytes.
     #[inline(always)]
     fn send<F: Frames + ?Sized>(
@@ -85,12 +94,7 @@ impl Settler<'_> {
         frames: &mut F,
         i: usize,
     ) -> Option<PortId> {
-        let door = self.doors[target.index() & (TARGETS_MAX - 1)];
-        let port = (door >> 48) as u8;
-        let exits = self.exits_of_all.unwrap_or_else(|| self.trail(place).exits);
-        if exits >> (port & 63) & 1 == 0 {
-            return None;
-        }
+        let (port, door) = self.door(place, target)?;
         let frame = frames.look(i);
         let [mac @ .., _, _] = door.to_le_bytes();
         *frame.data.first_chunk_mut::<6>()? = mac;
@@ -98,7 +102,7 @@ impl Settler<'_> {
         if self.exits_of_all.is_none() {
             self.counters.router_in(self.trail(place).course.router(), 1, u64::from(frame.len));
         }
-        Some(PortId(port))
+        Some(port)
     }
 
     /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that.
@@ -115,7 +119,11 @@ impl Settler<'_> {
         let stamps = entry.tick() != self.tick
             && course.stamps()
             && entry.rests(SERVES)
-            && (!SERVES || entry.target() == course.sender())
+            && if SERVES {
+                entry.target() == course.sender()
+            } else {
+                self.door(place, entry.target()).is_some()
+            }
             && !shard.is_expired(entry, timeouts);
         if stamps {
             shard.touch(slot, entry);

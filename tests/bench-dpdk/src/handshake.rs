@@ -23,8 +23,10 @@ pub(crate) struct Handshakes {
     syn: Template,
     syn_ack: Template,
     ack: Template,
-    /// The turn for ACKs.
+    /// The next burst from outside is one of ACKs.
     acknowledging: bool,
+    /// This turn began with SYNs, so servers answer in it.
+    answering: bool,
     /// The servers that the burst's SYNs were sent to; `None`: to none.
     servers: [Option<u8>; BURST],
     made: Arc<Made>,
@@ -40,6 +42,7 @@ impl Handshakes {
             syn_ack: Template::new(Kind::Tcp(SYN | ACK), From::Server),
             ack: Template::new(Kind::Tcp(ACK), From::Client),
             acknowledging: false,
+            answering: false,
             servers: [None; BURST],
             made: Arc::clone(&made),
         };
@@ -50,7 +53,10 @@ impl Handshakes {
 impl Script for Handshakes {
     fn brings(&mut self, port: PortId) -> bool {
         // In a turn the outside port comes first.
-        port == OUTSIDE || port == SERVERS && !self.acknowledging
+        if port == OUTSIDE {
+            self.answering = !self.acknowledging;
+        }
+        port == OUTSIDE || port == SERVERS && self.answering
     }
 
     fn stamp(&mut self, port: PortId, burst: &mut [&mut [u8]]) {

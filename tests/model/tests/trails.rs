@@ -5,9 +5,10 @@ mod common;
 use common::{CLIENT, VIP, addr, plan, table};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::{Instant, TargetId};
-use dataplane_message::{Chooser, Conditions, Health, TargetCondition};
+use dataplane_message::{Chooser, Conditions, FlowFilter, Health, TargetCondition};
 use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tests_model::frames::{ACK, FIN, RST, SYN, ethernet, ip, tcp, udp, v4};
@@ -81,6 +82,18 @@ impl Side {
         outbox.events.clear();
         outbox.releases.clear();
         self.verdicts.iter().zip(frames).collect()
+    }
+
+    /// All entries, as far as nothing in them is chance.
+    fn flows(&self) -> BTreeSet<String> {
+        let mut flows = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        let end = self.engine.list(0, usize::MAX, &FlowFilter::default(), |key, entry, idle, age| {
+            assert!(keys.insert(key.words()), "{key:?} has two entries");
+            flows.insert(format!("{key:?} {:?} {:?} {idle} {age}", entry.target(), entry.state()));
+        });
+        assert_eq!(end, None);
+        flows
     }
 
     /// Everything that is counted.
@@ -187,6 +200,11 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                 assert_eq!(found, expected, "burst {burst}, frame {i}: {:02x?}", frames[i]);
             }
             assert_eq!(quick.counts(), whole.counts(), "burst {burst}");
+            if burst % 20 == 0 {
+                let (found, expected) = (quick.flows(), whole.flows());
+                let differ: Vec<_> = found.symmetric_difference(&expected).collect();
+                assert!(differ.is_empty(), "burst {burst}: {differ:#?}");
+            }
         }
         let forwarded: u64 = quick.counts()[DropReason::COUNT..].iter().step_by(2).sum();
         assert!(forwarded > 10_000, "{forwarded} frames to and from servers");

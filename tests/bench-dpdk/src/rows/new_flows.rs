@@ -90,6 +90,7 @@ fn rates(session: &mut Session) -> Result<Rates> {
         let reading = session.measure(&mut rig, 3 * u64::from(CONNECTIONS))?;
         let (good, bad) = (made.good.load(Ordering::Relaxed), made.bad.load(Ordering::Relaxed));
         ensure!(bad == 0, "{bad} of {} handshakes did not pass: {}", good + bad, rig.drops());
+        ensure!(good == u64::from(CONNECTIONS), "{good} handshakes in 3 packets each of {CONNECTIONS}");
         // Of the first round come the table's pages.
         if round > 0 {
             rates.whole.push(reading.rate() / 3.0);
