@@ -107,7 +107,7 @@ impl Default for Announcer {
 
 impl Announcer {
     /// New or changed VIPs, and all when a link has come up, begin anew, as soon as it is their turn.
-    pub(crate) fn tables_changed(&mut self, old: &Tables, new: &Tables, _now: Instant) {
+    pub(crate) fn tables_changed(&mut self, old: &Tables, new: &Tables) {
         let link_up = new.ports.iter().zip(old.ports.iter()).any(|(new, old)| new.up && !old.up);
         self.links = self.links.wrapping_add(u32::from(link_up));
         let (from, to) = (new.clusters.len(), old.clusters.len().min(self.rows.len()));

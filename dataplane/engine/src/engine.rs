@@ -122,22 +122,27 @@ impl Engine {
 
     /// Takes new tables and gives the old ones back, to be freed by whoever made them. Flows stay.
     pub fn swap(&mut self, tables: Arc<OwnTables>, now: Instant) -> Arc<OwnTables> {
-        for (bucket, (new, old)) in
-            self.storm.iter_mut().zip(tables.ports.iter().zip(self.tables.ports.iter()))
-        {
-            if new.storm_pps != old.storm_pps {
-                *bucket = Bucket::new(new.storm_pps, new.storm_pps.max(64));
+        if !Arc::ptr_eq(&self.tables.ports, &tables.ports) {
+            let both = tables.ports.iter().zip(self.tables.ports.iter());
+            for (bucket, (new, old)) in self.storm.iter_mut().zip(both) {
+                if new.storm_pps != old.storm_pps {
+                    *bucket = Bucket::new(new.storm_pps, new.storm_pps.max(64));
+                }
             }
         }
         if self.worker == WorkerId(0) {
-            self.announcer.tables_changed(&self.tables, &tables, now);
+            self.announcer.tables_changed(&self.tables, &tables);
         }
         if !Arc::ptr_eq(&self.tables.stations, &tables.stations) {
             self.learner.forget();
         }
-        self.trails.forget();
+        if !self.tables.treat_alike(&tables) {
+            self.trails.forget();
+        }
         self.ticked_at = None;
-        self.note_routers(&tables, now);
+        if !Arc::ptr_eq(&self.tables.pools, &tables.pools) {
+            self.note_routers(&tables, now);
+        }
         self.counters().epoch.put(tables.epoch);
         core::mem::replace(&mut self.tables, tables)
     }

@@ -21,7 +21,8 @@ use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
 use dataplane_wire::MacAddr;
 use std::sync::Arc;
 
-/// Everything a worker looks things up in.
+/// Everything a worker looks things up in. What has not changed is shared with the tables before: it is in the
+/// workers' caches, and that it is the same is seen by where it is.
 #[derive(Debug)]
 pub struct Tables {
     /// The plan's number.
@@ -29,31 +30,33 @@ pub struct Tables {
     /// The key of choices.
     pub choice_key: HashKey,
     /// Ports by number.
-    pub ports: Box<[PortTable; PORTS_MAX]>,
+    pub ports: Arc<[PortTable; PORTS_MAX]>,
     /// VLANs by number.
-    vlans: Box<[VlanTable]>,
+    vlans: Arc<[VlanTable]>,
     /// Place of each VLAN in `vlans`; 0 is the VLAN with no ports.
-    vlan_index: Box<[u16]>,
+    vlan_index: Arc<[u16]>,
     /// Addresses and where they are.
     pub stations: Arc<Stations>,
     /// VIPs.
-    pub(crate) vips: Vips,
+    pub(crate) vips: Arc<Vips>,
     /// Clusters by number.
     pub clusters: Box<[ClusterTable]>,
+    /// What of them the way of a kind of frames hangs on.
+    kinds: Arc<[Kind]>,
     /// Servers by number.
-    pub targets: Box<[TargetTable]>,
+    pub targets: Arc<[TargetTable]>,
     /// What a frame to each of them needs.
-    pub(crate) doors: Doors,
+    pub(crate) doors: Arc<Doors>,
     /// Ports with servers behind them.
     pub(crate) server_ports: PortSet,
     /// Time-outs by cluster number and state.
     pub timeouts: Arc<[[u16; STATES]]>,
     /// The ports' own addresses (F6).
-    pub own_macs: Box<[u64]>,
+    pub own_macs: Arc<[u64]>,
     /// Drop DHCP server answers and router advertisements from server ports.
     pub guard: bool,
     /// Routers and pools.
-    pub pools: Pools,
+    pub pools: Arc<Pools>,
     /// Servers that are dead (FS-10).
     pub dead: Box<[TargetId]>,
 }
@@ -79,8 +82,17 @@ impl core::ops::Deref for OwnTables {
     }
 }
 
+/// What [`Tables::treat_alike`] asks of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kind {
+    id: ClusterId,
+    vmac: u64,
+    by_client: bool,
+    quic: bool,
+}
+
 /// A port.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortTable {
     /// It is part of the switch.
     pub exists: bool,
@@ -121,7 +133,7 @@ impl PortTable {
 }
 
 /// A VLAN's ports.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VlanTable {
     /// Ports that carry it untagged.
     pub untagged: PortSet,
@@ -148,7 +160,7 @@ impl VlanTable {
 
 /// What a frame to a server needs, in eight bytes for each: its MAC as it lies in a frame, above it its port; of
 /// one that flows do not go to, a port that is none.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Doors(Box<[u64; TARGETS_MAX]>);
 
 impl Doors {
@@ -160,7 +172,7 @@ impl Doors {
 }
 
 /// A server.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TargetTable {
     /// Its MAC as a number; 0 while unknown.
     pub mac: u64,
@@ -306,6 +318,21 @@ impl ServiceTable {
 }
 
 impl Tables {
+    /// Whether frames of a kind (from one station to another, to or from one VIP) are treated by both as by one,
+    /// but for which server a flow goes to: what workers remember of kinds holds. `false` where it is not known.
+    pub(crate) fn treat_alike(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ports, &other.ports)
+            && Arc::ptr_eq(&self.vlans, &other.vlans)
+            && Arc::ptr_eq(&self.vlan_index, &other.vlan_index)
+            && Arc::ptr_eq(&self.stations, &other.stations)
+            && Arc::ptr_eq(&self.vips, &other.vips)
+            && Arc::ptr_eq(&self.kinds, &other.kinds)
+            && Arc::ptr_eq(&self.targets, &other.targets)
+            && Arc::ptr_eq(&self.pools, &other.pools)
+            && Arc::ptr_eq(&self.own_macs, &other.own_macs)
+            && self.guard == other.guard
+    }
+
     /// A VLAN's ports.
     #[inline(always)]
     pub fn vlan(&self, vlan: VlanId) -> &VlanTable {

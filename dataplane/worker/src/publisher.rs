@@ -83,6 +83,8 @@ pub struct Publisher {
     tables: Arc<Tables>,
     /// When tables are to be made anew.
     rebuild_at: Option<Instant>,
+    /// Some address was learned, or learned elsewhere, since tables were made.
+    moved: bool,
     desks: Vec<Desk>,
     counters: Arc<[Counters]>,
     ports: Vec<Port>,
@@ -144,6 +146,7 @@ impl Publisher {
             unacknowledged: None,
             tables: Arc::new(Tables::empty()),
             rebuild_at: None,
+            moved: false,
             desks,
             counters,
             ports: vec![Port::default(); boot.ports.len().min(PORTS_MAX)],
@@ -359,6 +362,7 @@ impl Publisher {
             server_macs: &|id| macs.get(&id).copied(),
             port_macs: &port_macs,
             learned: &learned,
+            moved: core::mem::take(&mut self.moved),
             previous: Some(&self.tables),
         }));
         for (cluster, order) in self.tables.succession(&self.plan, &self.conditions) {
@@ -442,7 +446,10 @@ impl Publisher {
         match event {
             Event::Seen { vlan, mac, port } => match self.bridge.see(vlan, mac, port, &self.plan.bridge, now)
             {
-                Sighting::Changed => self.rebuild_soon(now),
+                Sighting::Changed => {
+                    self.moved = true;
+                    self.rebuild_soon(now);
+                }
                 Sighting::Flapping => {
                     self.alarms.raise(AlarmKind::Flapping, port, vlan, mac, None, now.since(self.started));
                 }

@@ -112,6 +112,7 @@ impl Bench {
             server_macs: &|_| None,
             port_macs: &[],
             learned: &[(VlanId(1), ROUTER, R1), (TAGGED, ROUTER, R1)],
+            moved: false,
             previous: None,
         });
         let now = Instant::from_secs(1);

@@ -4,8 +4,8 @@ mod common;
 
 use common::{CLIENT, VIP, addr, plan, table};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
-use dataplane_flow::{Instant, TargetId};
-use dataplane_message::{Chooser, Conditions, FlowFilter, Health, TargetCondition};
+use dataplane_flow::{ClusterId, Instant, TargetId};
+use dataplane_message::{Chooser, Conditions, FlowFilter, Health, MemberCondition, TargetCondition};
 use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ struct Arrival {
     checksum_good: bool,
 }
 
-fn tables(table: &Table, conditions: &Conditions) -> Arc<Tables> {
+fn tables(table: &Table, conditions: &Conditions, previous: Option<&Tables>) -> Arc<Tables> {
     let plan = plan(table, Chooser::Maglev);
     Arc::new(Tables::build(&Inputs {
         plan: &plan,
@@ -43,7 +43,8 @@ fn tables(table: &Table, conditions: &Conditions) -> Arc<Tables> {
         server_macs: &|_| None,
         port_macs: &[],
         learned: &[(VlanId(5), MacAddr(CLIENT), PortId(0)), (VlanId(5), MacAddr(OTHER_CLIENT), PortId(4))],
-        previous: None,
+        moved: false,
+        previous,
     }))
 }
 
@@ -166,21 +167,35 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
         let (mut quick, mut whole) = (Side::new(workers), Side::new(workers));
         let mut conditions = Conditions::default();
         let mut now = Instant::from_secs(1);
-        let mut given = tables(&table, &conditions);
+        let mut given = tables(&table, &conditions, None);
         quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
+        // The same, but an engine sees them as others, and forgets its trails.
+        let mut others = [tables(&table, &conditions, None), tables(&table, &conditions, None)];
         for burst in 0..BURSTS {
             now = Instant(now.0 + [30_000, 40_000, 3_000_000, 300_000_000][random.below(4)]);
-            if burst % 500 == 499 {
-                // A server comes and goes.
-                let down = burst % 1000 == 999;
-                let health = if down { Health::Dead } else { Health::Up };
-                conditions.targets =
-                    vec![TargetCondition { id: TargetId(1), health, admin: None, gentle: false }];
-                given = tables(&table, &conditions);
+            if burst % 250 == 249 {
+                if burst % 500 == 499 {
+                    // A server comes and goes.
+                    let down = burst % 1000 == 999;
+                    let health = if down { Health::Dead } else { Health::Up };
+                    conditions.targets =
+                        vec![TargetCondition { id: TargetId(1), health, admin: None, gentle: false }];
+                } else {
+                    // Another weight: trails stay.
+                    let weight = 1 + (burst / 250 % 7) as u16;
+                    conditions.members = vec![MemberCondition {
+                        cluster: ClusterId(0),
+                        service: 0,
+                        target: TargetId(0),
+                        open: true,
+                        weight,
+                    }];
+                }
+                given = tables(&table, &conditions, Some(&given));
                 quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
+                others = [tables(&table, &conditions, None), tables(&table, &conditions, None)];
             }
-            // New tables make an engine forget its trails.
-            whole.engine.swap(OwnTables::new(Arc::clone(&given)), now);
+            whole.engine.swap(OwnTables::new(Arc::clone(&others[burst % 2])), now);
             // Of one port, or handed over by other workers, from all: to one that owns every flow.
             let handed = workers == 1 && random.below(4) == 0;
             let one = PortId(random.below(5) as u8);

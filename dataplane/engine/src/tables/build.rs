@@ -2,7 +2,7 @@
 
 use super::services::{Known, build_cluster};
 use super::{
-    ClusterTable, Doors, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
+    ClusterTable, Doors, Kind, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
     address_words,
 };
 use crate::burst::NO_DOOR;
@@ -46,6 +46,9 @@ pub struct Inputs<'a> {
     pub port_macs: &'a [MacAddr],
     /// The bridge's learned addresses.
     pub learned: &'a [LearnedStation],
+    /// Some address was learned, or learned elsewhere, since the tables in force were made. It may be where it
+    /// was before by now; workers do not know that.
+    pub moved: bool,
     /// The tables in force: what has not changed is shared with them.
     pub previous: Option<&'a Tables>,
 }
@@ -62,6 +65,7 @@ impl Tables {
             server_macs: &|_| None,
             port_macs: &[],
             learned: &[],
+            moved: false,
             previous: None,
         })
     }
@@ -69,16 +73,17 @@ impl Tables {
     /// Makes the tables. Off the packet path; some 2 ms for each service whose servers have changed.
     pub fn build(inputs: &Inputs<'_>) -> Self {
         let plan = inputs.plan;
+        let previous = inputs.previous;
         let (vlans, vlan_index) = vlans(plan);
         let known = Known::new(inputs);
-        let targets = targets(inputs, &known);
-        let pools = Pools::build(inputs, &targets);
+        let targets = kept(targets(inputs, &known).into(), previous.map(|p| &p.targets));
+        let pools = kept(Arc::new(Pools::build(inputs, &targets)), previous.map(|p| &p.pools));
         // A link that was gone may have brought stations that are in no table yet, and workers took for
         // known: they are to tell them anew.
         let same_links = |p: &&Self| {
             (0..PORTS_MAX as u8).all(|i| p.ports[usize::from(i)].up == inputs.up.contains(PortId(i)))
         };
-        let before = inputs.previous.filter(same_links);
+        let before = previous.filter(same_links).filter(|_| !inputs.moved);
         let mut cursor = 0;
         let mut clusters = vec![
             ClusterTable::missing();
@@ -93,18 +98,19 @@ impl Tables {
         Self {
             epoch: inputs.epoch,
             choice_key: HashKey::new(plan.choice_key),
-            ports: ports(inputs, &targets),
-            vlans,
-            vlan_index,
-            stations: kept(stations(inputs, &targets, &pools), before.map(|p| &p.stations)),
-            vips: Vips::new(&vips),
-            timeouts: timeouts(inputs),
+            ports: kept(ports(inputs, &targets).into(), previous.map(|p| &p.ports)),
+            vlans: kept(vlans.into(), previous.map(|p| &p.vlans)),
+            vlan_index: kept(vlan_index.into(), previous.map(|p| &p.vlan_index)),
+            stations: kept(stations(inputs, &targets, &pools).into(), before.map(|p| &p.stations)),
+            vips: kept(Arc::new(Vips::new(&vips)), previous.map(|p| &p.vips)),
+            kinds: kept(clusters.iter().map(kind).collect(), previous.map(|p| &p.kinds)),
+            timeouts: kept(timeouts(inputs), previous.map(|p| &p.timeouts)),
             dead: dead(&targets),
             clusters: clusters.into_boxed_slice(),
-            doors: doors(&targets),
+            doors: kept(doors(&targets).into(), previous.map(|p| &p.doors)),
             server_ports: plan.ports.iter().filter(|p| p.role == PortRole::Server).map(|p| p.id).collect(),
             targets,
-            own_macs: inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect(),
+            own_macs: kept(own_macs(inputs), previous.map(|p| &p.own_macs)),
             guard: plan.bridge.guard,
             pools,
         }
@@ -160,8 +166,18 @@ fn vlans(plan: &Plan) -> (Box<[VlanTable]>, Box<[u16]>) {
 }
 
 /// What is equal to what was there is shared with it: workers then know that nothing has changed.
-fn kept<T: PartialEq>(new: T, previous: Option<&Arc<T>>) -> Arc<T> {
-    previous.filter(|previous| ***previous == new).map_or_else(|| Arc::new(new), Arc::clone)
+fn kept<T: PartialEq + ?Sized>(new: Arc<T>, previous: Option<&Arc<T>>) -> Arc<T> {
+    previous.filter(|previous| **previous == new).map_or(new, Arc::clone)
+}
+
+fn own_macs(inputs: &Inputs<'_>) -> Arc<[u64]> {
+    inputs.port_macs.iter().map(|mac| mac.to_u64()).filter(|mac| *mac != 0).collect()
+}
+
+/// Its VLAN and its VIP are among the VIPs.
+fn kind(cluster: &ClusterTable) -> Kind {
+    let ClusterTable { id, vmac, by_client, quic, .. } = *cluster;
+    Kind { id, vmac, by_client, quic }
 }
 
 fn dead(targets: &[TargetTable]) -> Box<[TargetId]> {

@@ -10,7 +10,7 @@ use dataplane_wire::MacAddr;
 use std::collections::{HashMap, HashSet};
 
 /// A router, by one of its addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RouterTable {
     /// It exists.
     pub exists: bool,
@@ -31,7 +31,7 @@ pub struct RouterTable {
 }
 
 /// What becomes of a server's packet that is sent to a router's MAC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hop {
     /// The device's router of this family, which is counted.
     pub(crate) router: RouterId,
@@ -70,7 +70,7 @@ impl RouterTable {
 }
 
 /// A pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PoolTable {
     /// Those whose MAC is known, in the configured order.
     routers: Box<[RouterId]>,
@@ -84,7 +84,7 @@ pub(crate) struct PoolTable {
     ports: Box<[(u64, PortSet)]>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Gateway {
     Pool(u16),
     Router(RouterId),
@@ -102,7 +102,7 @@ pub(crate) enum Told {
 }
 
 /// All routers and pools.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Pools {
     routers: Box<[RouterTable]>,
     pools: Box<[PoolTable]>,

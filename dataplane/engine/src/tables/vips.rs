@@ -12,7 +12,7 @@ struct Place {
 }
 
 /// An exact map, at most a quarter full: most look-ups, hit or miss, touch one place.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Vips {
     places: Box<[Place]>,
 }

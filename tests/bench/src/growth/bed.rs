@@ -247,6 +247,7 @@ pub(crate) fn tables(site: &Site) -> Tables {
         server_macs: &|_| None,
         port_macs: &[],
         learned: &[(VLAN, ROUTER, OUTSIDE)],
+        moved: false,
         previous: None,
     })
 }
