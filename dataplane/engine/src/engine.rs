@@ -42,7 +42,7 @@ const ANSWERS_SENDER_PPS: u16 = 1_000;
 const REFUSALS_PPS: u32 = 1_000;
 /// ICMP errors that one source may send to VIPs: 1,000 a second (F17).
 const ICMP_SENDER_PPS: u16 = 1_000;
-/// What is due without a frame is looked for this often, and with new tables at once.
+/// What is due without a frame is looked for this often, and at once with tables that treat frames otherwise.
 const TICK_NS: u64 = 20_000;
 /// Round robin cursors; more services than that share.
 const CURSORS: usize = 4096;
@@ -138,8 +138,8 @@ impl Engine {
         }
         if !self.tables.treat_alike(&tables) {
             self.trails.forget();
+            self.ticked_at = None;
         }
-        self.ticked_at = None;
         if !Arc::ptr_eq(&self.tables.pools, &tables.pools) {
             self.note_routers(&tables, now);
         }

@@ -62,14 +62,21 @@ pub struct Tables {
 }
 
 /// One worker's hold on tables. It counts its own references: what all workers count together, all would write
-/// for every new flow.
+/// for every new flow. What most frames need is at hand here, and mostly shared with the tables before: the first
+/// burst by new tables then waits for one new line, not for one behind the other.
 #[derive(Debug)]
-pub struct OwnTables(Arc<Tables>);
+pub struct OwnTables {
+    pub(crate) server_ports: PortSet,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) timeouts: Arc<[[u16; STATES]]>,
+    tables: Arc<Tables>,
+}
 
 impl OwnTables {
     /// For one worker, and no other.
     pub fn new(tables: Arc<Tables>) -> Arc<Self> {
-        Arc::new(Self(tables))
+        let (doors, timeouts) = (Arc::clone(&tables.doors), Arc::clone(&tables.timeouts));
+        Arc::new(Self { server_ports: tables.server_ports, doors, timeouts, tables })
     }
 }
 
@@ -78,7 +85,7 @@ impl core::ops::Deref for OwnTables {
 
     #[inline(always)]
     fn deref(&self) -> &Tables {
-        &self.0
+        &self.tables
     }
 }
 
