@@ -106,7 +106,7 @@ impl Settler<'_> {
     }
 
     /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that.
-    #[inline(never)]
+    #[inline(always)]
     fn stamp<const SERVES: bool>(
         &self,
         shard: &mut Shard,
@@ -151,6 +151,9 @@ impl Settled {
     #[inline(always)]
     fn at_once<F: Frames + ?Sized>(&self, frames: &mut F, count: usize) -> (u64, u64) {
         let aside = self.second | self.stale;
+        if aside == all(count) {
+            return (0, 0);
+        }
         let bytes: u64 = bits(aside).map(|i| u64::from(frames.look(i).len)).sum();
         (count as u64 - u64::from(aside.count_ones()), frames.bytes_admitted() - bytes)
     }
