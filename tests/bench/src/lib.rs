@@ -1,5 +1,6 @@
-//! What the programs that measure have in common: the row that each figure is printed as.
+//! What the programs that measure have in common: the row that each figure is printed as, and the site.
 
 mod row;
+pub mod site;
 
 pub use row::{Limits, Ratio, Row, Verdict, median};
