@@ -317,8 +317,10 @@ impl Engine {
         } else if let Some(course) = course_of_all {
             let together = Settler { course_of_all, ..settler };
             let settled = settle_all::<F, SERVES, MIXED>(&together, lanes, shard, frames, count, others);
-            let (sent, bytes) = settled.at_once(frames, count);
-            settler.counters.router_out(course.router(), sent, bytes);
+            if !cfg!(flowswitch_unobserved) {
+                let (sent, bytes) = settled.at_once(frames, count);
+                settler.counters.router_out(course.router(), sent, bytes);
+            }
             settled
         } else if let Some(trail) = trail_of_all.map(|place| settler.trail(place)) {
             let together = Settler { exits_of_all: Some(trail.exits), ..settler };
@@ -407,7 +409,7 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
             put_aside(&mut settled.stale, i);
             continue;
         };
-        if SERVES && lanes.data[i] {
+        if SERVES && lanes.data[i] && !cfg!(flowswitch_unobserved) {
             shard.prefetch_cold(slot);
         }
         if settler.course_of_all.is_none() {

@@ -114,9 +114,11 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         lanes.trail[i] = place;
         if SERVES {
             lanes.course[i] = trail.course;
-            lanes.len[i] = frame.len;
-            lanes.data[i] = tcp.data_len != 0;
-            lanes.next[i] = tcp.next_sequence();
+            if !cfg!(flowswitch_unobserved) {
+                lanes.len[i] = frame.len;
+                lanes.data[i] = tcp.data_len != 0;
+                lanes.next[i] = tcp.next_sequence();
+            }
         }
         if tcp.is_control() {
             self.set_apart(lanes, i, found);
