@@ -65,9 +65,10 @@ impl Balancer {
         Self { chooser, maglev }
     }
 
-    /// Chooses for a new flow. `cursor` is this worker's place in the round; `open` tells a server's
-    /// open flows in all workers, `time` its response time in microseconds, 0 where none is known;
-    /// `allowed` leaves servers out (FS-4, FS-34). `None`: there is none.
+    /// Chooses for a new flow. `choice` is the flow's hash, or its client's where [`Self::is_by_client`];
+    /// `cursor` is this worker's place in the round; `open` tells a server's open flows in all workers, `time` its
+    /// response time in microseconds, 0 where none is known; `allowed` leaves servers out (FS-4, FS-34). `None`:
+    /// there is none.
     pub fn choose(
         &self,
         choice: u64,

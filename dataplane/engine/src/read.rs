@@ -3,7 +3,7 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lanes.
 
 use crate::classify::IKE;
-use crate::trail::{Course, Kind, Sides, TrailsFrom};
+use crate::trail::{Course, Kind, Sides, Trail, TrailsFrom};
 use dataplane_flow::{FlowKey, HashKey, KeyKind, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Plain, PlainTcp, protocol};
@@ -108,14 +108,29 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         let Some(bytes) = frame.data.first_chunk() else { return false };
         let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
         let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
-        let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
+        self.fill(&tcp, (place, trail), frame.len, lanes, i, found);
+        true
+    }
+
+    /// Fills the lanes of a TCP packet in untagged IPv4, of `len` bytes, that goes along this trail.
+    #[inline(always)]
+    fn fill(
+        &self,
+        tcp: &PlainTcp<'_>,
+        (place, trail): (u16, &Trail),
+        len: u32,
+        lanes: &mut Lanes,
+        i: usize,
+        found: &mut Found,
+    ) {
+        let hash = trail.hash::<SERVES>(tcp, &self.table_key);
         lanes.hash[i] = hash;
         self.lines.prefetch(hash);
         lanes.trail[i] = place;
         if SERVES {
             lanes.course[i] = trail.course;
             if !cfg!(flowswitch_unobserved) {
-                lanes.len[i] = frame.len;
+                lanes.len[i] = len;
                 lanes.data[i] = tcp.data_len != 0;
                 lanes.next[i] = tcp.next_sequence();
             }
@@ -123,7 +138,6 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         if tcp.is_control() {
             self.set_apart(lanes, i, found);
         }
-        true
     }
 
     /// Frame `i` begins or ends a connection: nothing to be settled.
@@ -149,17 +163,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
                 found.apart |= 1 << i;
                 return;
             };
-            let hash = trail.hash::<SERVES>(&tcp, &self.table_key);
-            lanes.hash[i] = hash;
-            self.lines.prefetch(hash);
-            lanes.trail[i] = place;
-            lanes.course[i] = trail.course;
-            lanes.len[i] = frame.len;
-            lanes.data[i] = tcp.data_len != 0;
-            lanes.next[i] = tcp.next_sequence();
-            if tcp.is_control() {
-                self.set_apart(lanes, i, found);
-            }
+            self.fill(&tcp, (place, trail), frame.len, lanes, i, found);
             return;
         }
         found.peculiar |= 1 << i;

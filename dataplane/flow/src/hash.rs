@@ -1,7 +1,7 @@
 //! The keyed hash of tables and choices: a folded multiply.
 //!
-//! Some 12 instructions for three words, 5 for a flow key over IPv4. Not cryptographic, but without the key nobody can aim: a
-//! product's both halves depend on both keyed factors, unlike CRC32C, which is linear (pairs that
+//! Some 12 instructions for three words, 5 for a flow key over IPv4. Not cryptographic, but without the key
+//! nobody can aim: a product's both halves depend on both keyed factors, unlike CRC32C, which is linear (pairs that
 //! collide under one key collide under all).
 
 /// Multiplies to 128 bits and folds the halves together.

@@ -44,10 +44,22 @@ pub fn clusters() -> Vec<ClusterPlan> {
 }
 
 fn cluster(id: u16, vlan: VlanId, vip: IpAddr, vmac: MacAddr, probe: IpAddr) -> ClusterPlan {
-    let member = |n| Member { target: TargetId(n), weight: 1, backup: false };
+    let members = (0..SERVERS).map(|n| Member { target: TargetId(n), weight: 1, backup: false }).collect();
+    cluster_of(ClusterId(id), vlan, vip, vmac, probe, members)
+}
+
+/// A cluster with one service for everything, by Maglev.
+pub fn cluster_of(
+    id: ClusterId,
+    vlan: VlanId,
+    vip: IpAddr,
+    vmac: MacAddr,
+    probe: IpAddr,
+    members: Vec<Member>,
+) -> ClusterPlan {
     ClusterPlan {
-        id: ClusterId(id),
-        name: format!("web{id}"),
+        id,
+        name: format!("web-{}", id.0),
         vlan,
         vip,
         vmac,
@@ -60,7 +72,7 @@ fn cluster(id: u16, vlan: VlanId, vip: IpAddr, vmac: MacAddr, probe: IpAddr) -> 
         timeouts: Timeouts::default(),
         udp: UdpMode::Flow,
         announce_interval_s: 60,
-        servers: (0..SERVERS).map(TargetId).collect(),
+        servers: members.iter().map(|member| member.target).collect(),
         services: vec![ServicePlan {
             name: "default".into(),
             protocol: None,
@@ -68,7 +80,7 @@ fn cluster(id: u16, vlan: VlanId, vip: IpAddr, vmac: MacAddr, probe: IpAddr) -> 
             chooser: Chooser::Maglev,
             affinity: None,
             quic: false,
-            members: (0..SERVERS).map(member).collect(),
+            members,
         }],
     }
 }

@@ -1,14 +1,12 @@
 //! A site of any size: its plan, and the frames of its flows.
 
 use dataplane_flow::{ClusterId, TargetId};
-use dataplane_message::{
-    Admin, Chooser, ClusterMode, ClusterPlan, DeadFlows, Fail, MacPlan, Member, Plan, PortPlan, PortRole,
-    ServicePlan, Stp, TargetPlan, Timeouts, UdpMode,
-};
+use dataplane_message::{Admin, ClusterPlan, MacPlan, Member, Plan, PortPlan, PortRole, Stp, TargetPlan};
 use dataplane_port::{PortId, VlanId};
 use dataplane_wire::MacAddr;
 use etherparse::PacketBuilder;
 use std::net::Ipv4Addr;
+use tests_bench::site::cluster_of;
 
 /// The port that clients come in by.
 pub(crate) const OUTSIDE: PortId = PortId(0);
@@ -83,32 +81,8 @@ impl Site {
 
     fn cluster(&self, n: u16) -> ClusterPlan {
         let members = self.members(n);
-        ClusterPlan {
-            id: ClusterId(n),
-            name: format!("web-{n}"),
-            vlan: VLAN,
-            vip: vip(n).into(),
-            vmac: vmac(n),
-            mode: ClusterMode::LoadSharing,
-            dead_tcp: DeadFlows::Reset,
-            dead_other: DeadFlows::Move,
-            probe: Ipv4Addr::new(192, 0, 0, 8).into(),
-            fail: Fail::Closed,
-            withdraw: false,
-            timeouts: Timeouts::default(),
-            udp: UdpMode::Flow,
-            announce_interval_s: 60,
-            servers: members.iter().map(|m| m.target).collect(),
-            services: vec![ServicePlan {
-                name: "default".into(),
-                protocol: None,
-                ports: 0..=65_535,
-                chooser: Chooser::Maglev,
-                affinity: None,
-                quic: false,
-                members,
-            }],
-        }
+        let probe = Ipv4Addr::new(192, 0, 0, 8).into();
+        cluster_of(ClusterId(n), VLAN, vip(n).into(), vmac(n), probe, members)
     }
 }
 
