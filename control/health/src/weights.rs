@@ -7,7 +7,7 @@ pub(crate) use times::Times;
 
 use dataplane_flow::Instant;
 use evidence::Evidence;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A server that comes back begins with so much of its weight.
 const FIRST: f64 = 0.1;
@@ -31,7 +31,7 @@ const FAR: f64 = 1.0;
 
 /// So much of the way is gone in a second: while it is sought, and while steps are averaged.
 const GAIN: f64 = 0.35;
-const GAIN_AVERAGED: f64 = 0.2;
+const GAIN_AVERAGED: f64 = 0.15;
 
 /// The least factor: as long as a server is in service it is asked now and then, or nobody would see that it has become
 /// quick again.
@@ -39,7 +39,7 @@ const FLOOR: f64 = 0.05;
 
 /// Times are near each other (natural logarithm of the ratio to their mean), for so many seconds: steps are averaged.
 const NEAR: f64 = 0.8;
-const NEAR_S: f64 = 3.0;
+const NEAR_S: f64 = 2.0;
 
 /// Seconds of steps that are averaged. What queues do by chance within them is what is left of error.
 const AVERAGED_S: f64 = 16.0;
@@ -59,8 +59,16 @@ const REST_FIRST_S: f64 = 10.0;
 /// At rest so much of the way would be gone in a second ...
 const GAIN_REST: f64 = 1.0 / 30.0;
 
-/// ... but a share moves by no more than this in a second: not by 10 % in five minutes, whatever is measured.
-const CREEP: f64 = 0.019 / 60.0;
+/// ... but a share moves by no more than this in a second ...
+const CREEP: f64 = 0.06 / 60.0;
+
+/// ... and stays within such a part of the largest that it was in the last five minutes, whatever is measured: row i
+/// allows a tenth.
+const WITHIN: f64 = 0.08;
+
+/// Seconds between shares that are kept to know it, and how many are.
+const KEPT_S: f64 = 10.0;
+const KEPT: usize = 30;
 
 /// Weights are told anew when one has moved by so much.
 const TOLD: f64 = 0.01;
@@ -79,11 +87,11 @@ const OFFER_MIN: f64 = 0.6;
 /// ten seconds to the next, and a server that gets one request in twenty has told little after a minute. So it
 /// *seeks* until times are near each other, then goes on with smaller steps for 16 s and takes the *average* of
 /// where it has been, which is better than any of these places (Polyak and Juditsky 1992), and *rests* there.
-/// At rest shares only creep, by less than 2 % a minute, by times that are smoothed over up to two minutes; they
-/// are sought anew when [`Evidence`] says that a server has become another one.
+/// At rest shares only creep, within a range of 8 % in five minutes, by times that are smoothed over up to two
+/// minutes; they are sought anew when [`Evidence`] says that a server has become another one.
 ///
 /// ```text
-///             near for 3 s               16 s have passed
+///             near for 2 s               16 s have passed
 ///   Seek ──────────────────▶ Average ──────────────────────▶ Rest
 ///     ▲                         │                              │
 ///     ├──── lost for 3 s ───────┘                              │
@@ -121,6 +129,8 @@ struct Server {
     /// The sum of its factor's logarithm, by seconds, while it is averaged.
     sum: f64,
     evidence: Evidence,
+    /// The shares that it had at rest, the newest last.
+    kept: VecDeque<f64>,
 }
 
 /// What was measured of a server in the last second.
@@ -318,18 +328,19 @@ impl<K: Ord + Copy> Balance<K> {
 
     fn creep(&mut self, known: &[Known<K>], seconds: f64) {
         let sum: f64 = self.servers.values().map(|s| s.factor).sum();
-        let before: Vec<f64> = self.servers.values().map(|s| s.factor / sum).collect();
+        let is_kept = (self.spent / KEPT_S).floor() > ((self.spent - seconds) / KEPT_S).floor();
+        let ranges: Vec<(f64, f64)> =
+            self.servers.values_mut().map(|s| s.range(s.factor / sum, CREEP * seconds, is_kept)).collect();
         for (k, (offer, wanted)) in known.iter().zip(self.offers(known)) {
             let Some(server) = self.servers.get_mut(&k.key) else { continue };
             let way = (wanted / offer).ln().clamp(-STEP_MAX, STEP_MAX);
             server.factor *= (way * GAIN_REST * seconds).exp();
         }
         // What one may not take the others get, which may be more than they may: a few rounds are enough.
-        let most = CREEP * seconds;
         for _ in 0..3 {
             let sum: f64 = self.servers.values().map(|s| s.factor).sum();
-            for (server, before) in self.servers.values_mut().zip(&before) {
-                server.factor = (server.factor / sum).clamp(before * (1.0 - most), before * (1.0 + most));
+            for (server, (least, most)) in self.servers.values_mut().zip(&ranges) {
+                server.factor = (server.factor / sum).clamp(*least, *most);
             }
         }
         self.normalise();
@@ -343,6 +354,7 @@ impl<K: Ord + Copy> Balance<K> {
             if phase == Phase::Rest {
                 server.times = Times::default();
                 server.evidence = Evidence::default();
+                server.kept.clear();
             }
         }
     }
@@ -367,6 +379,23 @@ impl<K: Ord + Copy> Balance<K> {
     }
 }
 
+impl Server {
+    /// The least and the most that its share, which is `share`, may become now.
+    fn range(&mut self, share: f64, creep: f64, is_kept: bool) -> (f64, f64) {
+        if is_kept {
+            self.kept.push_back(share);
+            if self.kept.len() > KEPT {
+                self.kept.pop_front();
+            }
+        }
+        let (low, high) =
+            self.kept.iter().fold((share, share), |(low, high), kept| (low.min(*kept), high.max(*kept)));
+        let least = (high * (1.0 - WITHIN)).max(share * (1.0 - creep));
+        // That it has strayed out of its range, by what the others had to give it, does not bring it back by force.
+        (least.min(share), (low / (1.0 - WITHIN)).min(share * (1.0 + creep)).max(share))
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -377,6 +406,7 @@ impl Default for Server {
             last_step: 0.0,
             sum: 0.0,
             evidence: Evidence::default(),
+            kept: VecDeque::new(),
         }
     }
 }

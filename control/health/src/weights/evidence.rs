@@ -15,11 +15,12 @@ const TOGETHER: u32 = 4;
 /// Nearer than that (natural logarithm of the ratio to the mean) is near enough: what is left creeps.
 const APART: f64 = 0.4;
 
-/// So much, in blocks: that a queue was long for four seconds says nothing.
-const AREA: f64 = 2.5;
+/// So much, in blocks: that a queue was long for some seconds says nothing.
+const AREA: f64 = 4.5;
 
-/// As rare as a value 5.5 standard deviations away.
-const SURE: f64 = 5.5;
+/// As rare as a value 6.5 standard deviations away, if these blocks were draws from a normal distribution: queues
+/// have longer tails, and a new search costs more than a late one.
+const SURE: f64 = 6.5;
 
 /// The variance of a block before it is known, and how many blocks' worth it counts.
 const VARIANCE: f64 = 0.1;
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_change_is_found_the_sooner_the_larger_it_is() {
-        for (change, blocks) in [(0.6, 14), (1.0, 7), (3.0, 3), (-0.6, 14), (-1.0, 7)] {
+        for (change, blocks) in [(0.6, 18), (1.0, 10), (3.0, 4), (-0.6, 18), (-1.0, 10)] {
             for seed in 1..=20 {
                 let mut stray = Stray { random: seed << 32 | 0x9e37_79b9, value: 0.0 };
                 let mut evidence = Evidence::default();

@@ -205,22 +205,22 @@ fn fs9_a_change_of_capacity_is_followed() {
     }
 }
 
-/// The fault that this is to catch: weights rested where they happened to be, and every long queue had them sought
-/// anew. Half of such runs moved by more than 18 % then.
+/// The faults that this is to catch: weights rested where they happened to be, and every long queue had them sought
+/// anew (half of such runs moved by more than 18 %); what rested at a bad place stayed there for minutes, and a queue
+/// that was long for four seconds had them sought anew (4 % and 0.4 % of the runs at 300 a second).
 #[test]
 fn fs9_what_rests_moves_by_less_than_a_tenth_in_five_minutes() {
-    let (mut runs, mut apart, mut moved) = (0, 0, 0);
-    for load in [300.0, 330.0] {
-        for seed in 1..=20 {
+    for (load, runs, most_apart) in [(300.0, 200, 3), (330.0, 60, 9)] {
+        let (mut apart, mut moved) = (0, 0);
+        for seed in 1..=runs {
             let mut model = Model::new(&[62.5, 125.0, 250.0], seed);
             model.open(load, 330);
-            runs += 1;
-            apart += usize::from(model.spread(30, 330) > 1.35);
+            apart += usize::from(model.spread(30, 330) > 1.2);
             moved += usize::from(model.movement(30, 330) > 0.1);
         }
+        // Chance has its part even so: a queue's times stray for as long as the weights are sought.
+        assert!(apart <= most_apart && moved == 0, "{load}, of {runs}: {apart} apart, {moved} moved");
     }
-    // Chance has its part even so: a queue's times stray for as long as the weights are sought.
-    assert!(apart <= runs / 10 && moved <= runs / 20, "of {runs}: {apart} apart, {moved} moved");
 }
 
 #[test]

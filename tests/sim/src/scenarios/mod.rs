@@ -153,4 +153,6 @@ pub const REGRESSIONS: &[(&str, u64)] = &[
     ("chaos", 519), // a suspicion while nobody could be asked kept control busy for ever
     ("chaos", 594), // weights that had been sought among faults left servers with nothing (FS-9)
     ("d", 13),      // a switchover with reset, and the new primary fails within 5 s (FS-15)
+    ("i", 306),     // a queue that was long for some seconds had weights sought anew (FS-9)
+    ("i", 326),     // weights rested at a bad place, and crept away too slowly (FS-9)
 ];
