@@ -26,6 +26,7 @@ struct Settler<'a> {
     trails: &'a [Trail; TRAILS],
     counters: Counting<'a>,
     tick: u16,
+    timeouts: &'a Timeouts,
     /// All frames from outside go along one trail: its exits. What came by its router is counted in the end.
     exits_of_all: Option<u64>,
     /// All frames of servers leave by one port for one router. What left is counted in the end.
@@ -38,12 +39,13 @@ impl Settler<'_> {
         &self.trails[usize::from(place) & (TRAILS - 1)]
     }
 
-    /// Sends frame `i` where its entry leads, if nothing else is to be done.
+    /// Sends frame `i` where its entry leads, if nothing else is to be done; a client's may have to be stamped first.
     #[inline(always)]
     fn settle<F: Frames + ?Sized, const SERVES: bool>(
         &self,
         lanes: &Lanes,
-        entry: Entry,
+        shard: &mut Shard,
+        (slot, entry): (Slot, Entry),
         frames: &mut F,
         i: usize,
     ) -> Option<PortId> {
@@ -53,7 +55,9 @@ impl Settler<'_> {
             let course = lanes.course[i];
             return (entry.target() == course.sender()).then_some(course.exit());
         }
-        if !entry.rests_at(self.tick, SERVES) {
+        if !entry.rests_at(self.tick, SERVES)
+            && (SERVES || !self.stamp::<SERVES>(shard, slot, lanes.trail[i], entry))
+        {
             return None;
         }
         if SERVES { self.pass(lanes, entry, i) } else { self.send(lanes.trail[i], entry.target(), frames, i) }
@@ -105,16 +109,10 @@ impl Settler<'_> {
         Some(port)
     }
 
-    /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that.
-    #[inline(always)]
-    fn stamp<const SERVES: bool>(
-        &self,
-        shard: &mut Shard,
-        slot: Slot,
-        place: u16,
-        entry: Entry,
-        timeouts: &Timeouts,
-    ) -> bool {
+    /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that. A call, so
+    /// that the pass over flows that are stamped already is straight.
+    #[inline(never)]
+    fn stamp<const SERVES: bool>(&self, shard: &mut Shard, slot: Slot, place: u16, entry: Entry) -> bool {
         let course = self.trail(place).course;
         let stamps = entry.tick() != self.tick
             && course.stamps()
@@ -124,7 +122,7 @@ impl Settler<'_> {
             } else {
                 self.door(place, entry.target()).is_some()
             }
-            && !shard.is_expired(entry, timeouts);
+            && !shard.is_expired(entry, self.timeouts);
         if stamps {
             shard.touch(slot, entry);
         }
@@ -138,7 +136,7 @@ struct Settled {
     exits: Exits,
     /// To be looked for in their second line.
     second: u32,
-    /// Found, but more is to be done than to send them.
+    /// Found, but more is to be done than to send them: servers' that are to be stamped, perhaps.
     stale: u32,
     /// Servers' data.
     data: u32,
@@ -150,7 +148,7 @@ impl Settled {
     /// How many of `count` frames were sent without a second look, and their bytes.
     #[inline(always)]
     fn at_once<F: Frames + ?Sized>(&self, frames: &mut F, count: usize) -> (u64, u64) {
-        let aside = self.second | self.stale;
+        let aside = self.second | self.stale | self.left;
         if aside == all(count) {
             return (0, 0);
         }
@@ -305,6 +303,7 @@ impl Engine {
             trails: self.trails.all(),
             counters: self.counters[self.worker.index()].counting(),
             tick: self.shard.tick(),
+            timeouts: &self.tables.timeouts,
             exits_of_all: None,
             course_of_all: None,
         };
@@ -332,10 +331,9 @@ impl Engine {
             settle_all::<F, SERVES, MIXED>(&settler, lanes, shard, frames, count, others)
         };
         if settled.second | settled.stale != 0 {
-            let timeouts = &self.tables.timeouts;
-            settled.left = settled.second & found.apart;
+            settled.left |= settled.second & found.apart;
             settled.second &= !found.apart;
-            settle_late::<F, SERVES>(&settler, lanes, shard, timeouts, frames, &mut settled);
+            settle_late::<F, SERVES>(&settler, lanes, shard, frames, &mut settled);
         }
         for i in bits(found.fragments) {
             let hash = lanes.apart[i & (BURST - 1)];
@@ -386,12 +384,11 @@ fn read_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
 fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
     settler: &Settler<'_>,
     lanes: &mut Lanes,
-    shard: &Shard,
+    shard: &mut Shard,
     frames: &mut F,
     count: usize,
     others: u32,
 ) -> Settled {
-    let lines = shard.view();
     let mut settled = Settled::default();
     if let Some(course) = settler.course_of_all {
         settled.exits = Exits([course.exit(); BURST]);
@@ -400,13 +397,13 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
         if MIXED && others >> i & 1 != 0 {
             continue;
         }
-        let Some((slot, entry)) = lines.look_first(lanes.hash[i]) else {
-            lines.prefetch_second(lanes.hash[i]);
+        let Some((slot, entry)) = shard.view().look_first(lanes.hash[i]) else {
+            shard.view().prefetch_second(lanes.hash[i]);
             put_aside(&mut settled.second, i);
             continue;
         };
-        let Some(exit) = settler.settle::<F, SERVES>(lanes, entry, frames, i) else {
-            put_aside(&mut settled.stale, i);
+        let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, (slot, entry), frames, i) else {
+            put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
             continue;
         };
         if SERVES && lanes.data[i] && !cfg!(flowswitch_unobserved) {
@@ -427,26 +424,28 @@ fn put_aside(set: &mut u32, i: usize) {
     *set |= 1 << i;
 }
 
-/// What is in its second line, or to be stamped first.
+/// What is in its second line, or a server's that is to be stamped first.
 #[inline(always)]
 fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
     settler: &Settler<'_>,
     lanes: &mut Lanes,
     shard: &mut Shard,
-    timeouts: &Timeouts,
     frames: &mut F,
     settled: &mut Settled,
 ) {
     let (second, mut stale) = (settled.second, settled.stale);
     for i in bits(second).map(|i| i & (BURST - 1)) {
         match shard.view().look_second(lanes.hash[i]) {
-            Some((slot, entry)) => match settler.settle::<F, SERVES>(lanes, entry, frames, i) {
-                Some(exit) => {
-                    settled.exits.note(i, exit);
-                    settled.note(i, slot, SERVES && lanes.data[i], lanes);
+            Some((slot, entry)) => {
+                match settler.settle::<F, SERVES>(lanes, shard, (slot, entry), frames, i) {
+                    Some(exit) => {
+                        settled.exits.note(i, exit);
+                        settled.note(i, slot, SERVES && lanes.data[i], lanes);
+                    }
+                    None if SERVES => stale |= 1 << i,
+                    None => settled.left |= 1 << i,
                 }
-                None => stale |= 1 << i,
-            },
+            }
             None => {
                 settled.left |= 1 << i;
                 shard.prefetch_provisional(lanes.hash[i]);
@@ -457,8 +456,9 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
         let (place, hash) = (lanes.trail[i], lanes.hash[i]);
         let found = shard.view().look_first(hash).or_else(|| shard.view().look_second(hash));
         if let Some((slot, entry)) = found
-            && settler.stamp::<SERVES>(shard, slot, place, entry, timeouts)
-            && let Some(exit) = settler.settle::<F, SERVES>(lanes, shard.entry(slot), frames, i)
+            && settler.stamp::<SERVES>(shard, slot, place, entry)
+            && let stamped = shard.entry(slot)
+            && let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, (slot, stamped), frames, i)
         {
             settled.exits.note(i, exit);
             settled.note(i, slot, SERVES && lanes.data[i], lanes);
