@@ -2,6 +2,7 @@
 //!
 //! Everything else between the wire and the verdict is safe Rust.
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -42,15 +43,19 @@ pub fn agrees(bytes: &[u8; 16], like: &u128, mask: &u128) -> bool {
 }
 
 /// Types of which all bytes zero is a value, and which own nothing.
-pub trait Plain: Copy + sealed::Sealed {}
+pub trait Plain: sealed::Sealed {}
 
 mod sealed {
+    use core::cell::Cell;
+
     pub trait Sealed {}
     impl Sealed for u64 {}
     impl<const N: usize> Sealed for [u64; N] {}
+    impl<const N: usize> Sealed for [Cell<u64>; N] {}
 }
 impl Plain for u64 {}
 impl<const N: usize> Plain for [u64; N] {}
+impl<const N: usize> Plain for [Cell<u64>; N] {}
 
 /// A fixed array of `T`, taken from the system at start, zeroed, aligned to 2 MiB where it is that
 /// large (else to a page), in huge pages where the system grants them. It never grows.
@@ -161,10 +166,11 @@ impl<'a, T> Shares<'a, T> {
         unsafe { self.0.get_unchecked(self.index(share)) }
     }
 
-    /// Asks for the cache line of [`Self::at`].
+    /// The index of `item`, which is one of the slab's; of no other one's it is of use.
     #[inline(always)]
-    pub fn prefetch(self, share: u32) {
-        prefetch(self.at(share));
+    pub fn index_of(self, item: &T) -> usize {
+        let offset = core::ptr::from_ref(item).addr().wrapping_sub(self.0.as_ptr().addr());
+        offset.checked_div(size_of::<T>()).unwrap_or_default()
     }
 }
 
@@ -211,7 +217,7 @@ impl<T: Plain> Deref for Slab<T> {
 
     fn deref(&self) -> &[T] {
         // SAFETY: the mapping holds `len` items, zeroed at first (a value of every `Plain` type) and
-        // written only through `deref_mut`; it lives as long as `self`.
+        // written only through `deref_mut`, or as items allow themselves; it lives as long as `self`.
         unsafe { core::slice::from_raw_parts(self.items.as_ptr(), self.len) }
     }
 }
@@ -232,7 +238,7 @@ impl<T: Plain> Drop for Slab<T> {
 
 // SAFETY: the slab owns its mapping alone, and `Plain` types are plain integers.
 unsafe impl<T: Plain + Send> Send for Slab<T> {}
-// SAFETY: shared access only reads.
+// SAFETY: shared access only reads, or does to an item what is allowed from several threads.
 unsafe impl<T: Plain + Sync> Sync for Slab<T> {}
 
 #[cfg(test)]

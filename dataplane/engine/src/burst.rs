@@ -10,9 +10,9 @@ use crate::Engine;
 use crate::classify::Meta;
 use crate::counters::Counting;
 use crate::engine::worker_of;
-use crate::read::{Found, Lanes, NO_FLOW, Reader};
+use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
 use crate::trail::{Course, TRAILS, Trail};
-use dataplane_flow::{Entry, Instant, Known, Shard, Slot, TARGETS_MAX, TargetId, Timeouts};
+use dataplane_flow::{Entry, Instant, Known, Place, Shard, TARGETS_MAX, TargetId, Timeouts};
 use dataplane_port::{BURST, Frames, Head, PortId, Verdict, Verdicts, origin};
 use dataplane_wire::PlainTcp;
 
@@ -44,8 +44,8 @@ impl Settler<'_> {
     fn settle<F: Frames + ?Sized, const SERVES: bool>(
         &self,
         lanes: &Lanes,
-        shard: &mut Shard,
-        (slot, entry): (Slot, Entry),
+        shard: &Shard,
+        (at, entry): (Place<'_>, Entry),
         frames: &mut F,
         i: usize,
     ) -> Option<PortId> {
@@ -56,7 +56,7 @@ impl Settler<'_> {
             return (entry.target() == course.sender()).then_some(course.exit());
         }
         if !entry.rests_at(self.tick, SERVES)
-            && (SERVES || !self.stamp::<SERVES>(shard, slot, lanes.trail[i], entry))
+            && (SERVES || !self.stamp::<SERVES>(shard, lanes.trail[i], at, entry))
         {
             return None;
         }
@@ -112,19 +112,19 @@ impl Settler<'_> {
     /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that. A call, so
     /// that the pass over flows that are stamped already is straight.
     #[inline(never)]
-    fn stamp<const SERVES: bool>(&self, shard: &mut Shard, slot: Slot, place: u16, entry: Entry) -> bool {
-        let course = self.trail(place).course;
+    fn stamp<const SERVES: bool>(&self, shard: &Shard, trail: u16, at: Place<'_>, entry: Entry) -> bool {
+        let course = self.trail(trail).course;
         let stamps = entry.tick() != self.tick
             && course.stamps()
             && entry.rests(SERVES)
             && if SERVES {
                 entry.target() == course.sender()
             } else {
-                self.door(place, entry.target()).is_some()
+                self.door(trail, entry.target()).is_some()
             }
             && !shard.is_expired(entry, self.timeouts);
         if stamps {
-            shard.touch(slot, entry);
+            at.stamp(entry, self.tick);
         }
         stamps
     }
@@ -156,10 +156,12 @@ impl Settled {
         (count as u64 - u64::from(aside.count_ones()), frames.bytes_admitted() - bytes)
     }
 
-    /// Frame `i`, whose entry is at `slot`, is sent; `data`: it is a server's data.
+    /// Frame `i`, whose entry is there, is sent; `data`: it is a server's data.
     #[inline(always)]
-    fn note(&mut self, i: usize, slot: Slot, data: bool, lanes: &mut Lanes) {
+    fn note(&mut self, i: usize, at: Place<'_>, data: bool, lanes: &mut Lanes, shard: &Shard) {
         if data && !cfg!(flowswitch_unobserved) {
+            let slot = shard.view().slot(at);
+            shard.prefetch_cold(slot);
             lanes.slot[i & (BURST - 1)] = slot;
             self.data |= 1 << i;
         }
@@ -290,24 +292,25 @@ impl Engine {
         left: &mut Left,
     ) -> u32 {
         let count = frames.count().min(BURST);
-        let lanes = &mut *self.lanes;
+        let (lanes, shard) = (&mut *self.lanes, &self.shard);
+        let mut firsts = [shard.view().first(NO_FLOW); BURST];
         let reader = Reader::<'_, SERVES> {
             trails: self.trails.from(origin),
             table_key: self.table_key,
-            shard: &self.shard,
-            lines: self.shard.view(),
+            shard,
+            lines: shard.view(),
         };
-        let found = read_all::<F, SERVES, MIXED>(&reader, origin, lanes, frames, count);
+        let found = read_all::<F, SERVES, MIXED>(&reader, origin, (lanes, &mut firsts), frames, count);
         let settler = Settler {
             doors: self.tables.doors.all(),
             trails: self.trails.all(),
             counters: self.counters[self.worker.index()].counting(),
-            tick: self.shard.tick(),
+            tick: shard.tick(),
             timeouts: &self.tables.timeouts,
             exits_of_all: None,
             course_of_all: None,
         };
-        let (shard, others) = (&mut self.shard, found.others);
+        let others = found.others;
         let course_of_all = if SERVES && !MIXED { lanes.one_course(count) } else { None };
         let trail_of_all = if SERVES || MIXED { None } else { lanes.one_trail(count) };
         let mut settled = if found.apart == all(count) {
@@ -315,7 +318,8 @@ impl Engine {
             Settled { left: found.apart, ..Settled::default() }
         } else if let Some(course) = course_of_all {
             let together = Settler { course_of_all, ..settler };
-            let settled = settle_all::<F, SERVES, MIXED>(&together, lanes, shard, frames, count, others);
+            let settled =
+                settle_all::<F, SERVES, MIXED>(&together, (lanes, &firsts), shard, frames, count, others);
             if !cfg!(flowswitch_unobserved) {
                 let (sent, bytes) = settled.at_once(frames, count);
                 settler.counters.router_out(course.router(), sent, bytes);
@@ -323,12 +327,13 @@ impl Engine {
             settled
         } else if let Some(trail) = trail_of_all.map(|place| settler.trail(place)) {
             let together = Settler { exits_of_all: Some(trail.exits), ..settler };
-            let settled = settle_all::<F, SERVES, MIXED>(&together, lanes, shard, frames, count, others);
+            let settled =
+                settle_all::<F, SERVES, MIXED>(&together, (lanes, &firsts), shard, frames, count, others);
             let (sent, bytes) = settled.at_once(frames, count);
             settler.counters.router_in(trail.course.router(), sent, bytes);
             settled
         } else {
-            settle_all::<F, SERVES, MIXED>(&settler, lanes, shard, frames, count, others)
+            settle_all::<F, SERVES, MIXED>(&settler, (lanes, &firsts), shard, frames, count, others)
         };
         if settled.second | settled.stale != 0 {
             settled.left |= settled.second & found.apart;
@@ -358,10 +363,10 @@ impl Engine {
 
 /// The first pass.
 #[inline(always)]
-fn read_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
-    reader: &Reader<'_, SERVES>,
+fn read_all<'a, F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
+    reader: &Reader<'a, SERVES>,
     origin: u16,
-    lanes: &mut Lanes,
+    (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
     frames: &mut F,
     count: usize,
 ) -> Found {
@@ -372,8 +377,8 @@ fn read_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
             continue;
         }
         let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
-        if !reader.read(&frame, lanes, i, &mut found) {
-            reader.read_on(frames.look(i), lanes, i, &mut found);
+        if !reader.read(&frame, (lanes, firsts), i, &mut found) {
+            reader.read_on(frames.look(i), (lanes, firsts), i, &mut found);
         }
     }
     found
@@ -383,8 +388,8 @@ fn read_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
 #[inline(always)]
 fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
     settler: &Settler<'_>,
-    lanes: &mut Lanes,
-    shard: &mut Shard,
+    (lanes, firsts): (&mut Lanes, &Firsts<'_>),
+    shard: &Shard,
     frames: &mut F,
     count: usize,
     others: u32,
@@ -397,22 +402,19 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
         if MIXED && others >> i & 1 != 0 {
             continue;
         }
-        let Some((slot, entry)) = shard.view().look_first(lanes.hash[i]) else {
-            shard.view().prefetch_second(lanes.hash[i]);
+        let Some((at, entry)) = firsts[i].look(lanes.hash[i]) else {
+            shard.view().second(lanes.hash[i]).prefetch();
             put_aside(&mut settled.second, i);
             continue;
         };
-        let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, (slot, entry), frames, i) else {
+        let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, (at, entry), frames, i) else {
             put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
             continue;
         };
-        if SERVES && lanes.data[i] && !cfg!(flowswitch_unobserved) {
-            shard.prefetch_cold(slot);
-        }
         if settler.course_of_all.is_none() {
             settled.exits.note(i, exit);
         }
-        settled.note(i, slot, SERVES && lanes.data[i], lanes);
+        settled.note(i, at, SERVES && lanes.data[i], lanes, shard);
     }
     settled
 }
@@ -429,23 +431,21 @@ fn put_aside(set: &mut u32, i: usize) {
 fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
     settler: &Settler<'_>,
     lanes: &mut Lanes,
-    shard: &mut Shard,
+    shard: &Shard,
     frames: &mut F,
     settled: &mut Settled,
 ) {
     let (second, mut stale) = (settled.second, settled.stale);
     for i in bits(second).map(|i| i & (BURST - 1)) {
-        match shard.view().look_second(lanes.hash[i]) {
-            Some((slot, entry)) => {
-                match settler.settle::<F, SERVES>(lanes, shard, (slot, entry), frames, i) {
-                    Some(exit) => {
-                        settled.exits.note(i, exit);
-                        settled.note(i, slot, SERVES && lanes.data[i], lanes);
-                    }
-                    None if SERVES => stale |= 1 << i,
-                    None => settled.left |= 1 << i,
+        match shard.view().second(lanes.hash[i]).look(lanes.hash[i]) {
+            Some((at, entry)) => match settler.settle::<F, SERVES>(lanes, shard, (at, entry), frames, i) {
+                Some(exit) => {
+                    settled.exits.note(i, exit);
+                    settled.note(i, at, SERVES && lanes.data[i], lanes, shard);
                 }
-            }
+                None if SERVES => stale |= 1 << i,
+                None => settled.left |= 1 << i,
+            },
             None => {
                 settled.left |= 1 << i;
                 shard.prefetch_provisional(lanes.hash[i]);
@@ -453,15 +453,15 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
         }
     }
     for i in bits(stale).map(|i| i & (BURST - 1)) {
-        let (place, hash) = (lanes.trail[i], lanes.hash[i]);
-        let found = shard.view().look_first(hash).or_else(|| shard.view().look_second(hash));
-        if let Some((slot, entry)) = found
-            && settler.stamp::<SERVES>(shard, slot, place, entry)
-            && let stamped = shard.entry(slot)
-            && let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, (slot, stamped), frames, i)
+        let (trail, hash, lines) = (lanes.trail[i], lanes.hash[i], shard.view());
+        let found = lines.first(hash).look(hash).or_else(|| lines.second(hash).look(hash));
+        if let Some((at, entry)) = found
+            && settler.stamp::<SERVES>(shard, trail, at, entry)
+            && let stamped = (at, entry.at(settler.tick))
+            && let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, stamped, frames, i)
         {
             settled.exits.note(i, exit);
-            settled.note(i, slot, SERVES && lanes.data[i], lanes);
+            settled.note(i, at, SERVES && lanes.data[i], lanes, shard);
         } else {
             settled.left |= 1 << i;
         }

@@ -4,7 +4,7 @@
 
 use crate::classify::IKE;
 use crate::trail::{Course, Kind, Sides, Trail, TrailsFrom};
-use dataplane_flow::{FlowKey, HashKey, KeyKind, Lines, Shard, Slot};
+use dataplane_flow::{FlowKey, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
@@ -65,6 +65,9 @@ impl Lanes {
     }
 }
 
+/// The line of the flow table that each frame's flow is looked for in first.
+pub(crate) type Firsts<'a> = [Line<'a>; BURST];
+
 /// What the first pass makes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Read {
@@ -100,15 +103,21 @@ pub(crate) struct Reader<'a, const SERVES: bool> {
     pub(crate) lines: Lines<'a>,
 }
 
-impl<const SERVES: bool> Reader<'_, SERVES> {
+impl<'a, const SERVES: bool> Reader<'a, SERVES> {
     /// Fills the lanes of the plainest of all, in line: TCP in untagged IPv4 along a trail.
     /// `false`: it is none.
     #[inline(always)]
-    pub(crate) fn read(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) -> bool {
+    pub(crate) fn read(
+        &self,
+        frame: &Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        found: &mut Found,
+    ) -> bool {
         let Some(bytes) = frame.data.first_chunk() else { return false };
         let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
         let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
-        self.fill(&tcp, (place, trail), frame.len, lanes, i, found);
+        self.fill(&tcp, (place, trail), frame.len, (lanes, firsts), i, found);
         true
     }
 
@@ -119,13 +128,10 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         tcp: &PlainTcp<'_>,
         (place, trail): (u16, &Trail),
         len: u32,
-        lanes: &mut Lanes,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
     ) {
-        let hash = trail.hash::<SERVES>(tcp, &self.table_key);
-        lanes.hash[i] = hash;
-        self.lines.prefetch(hash);
         lanes.trail[i] = place;
         if SERVES {
             lanes.course[i] = trail.course;
@@ -135,6 +141,10 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
                 lanes.next[i] = tcp.next_sequence();
             }
         }
+        let hash = trail.hash::<SERVES>(tcp, &self.table_key);
+        lanes.hash[i] = hash;
+        firsts[i] = self.lines.first(hash);
+        firsts[i].prefetch();
         if tcp.is_control() {
             self.set_apart(lanes, i, found);
         }
@@ -151,7 +161,13 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
 
     /// What [`Self::read`] is not for.
     #[inline(never)]
-    pub(crate) fn read_on(&self, frame: Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
+    pub(crate) fn read_on(
+        &self,
+        frame: Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        found: &mut Found,
+    ) {
         let i = i & (BURST - 1);
         lanes.hash[i] = NO_FLOW;
         if let Some(tcp) = PlainTcp::read(frame.data, frame.len)
@@ -163,11 +179,11 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
                 found.apart |= 1 << i;
                 return;
             };
-            self.fill(&tcp, (place, trail), frame.len, lanes, i, found);
+            self.fill(&tcp, (place, trail), frame.len, (lanes, firsts), i, found);
             return;
         }
         found.peculiar |= 1 << i;
-        let read = self.read_other(&frame, lanes, i);
+        let read = self.read_other(&frame, (lanes, firsts), i);
         match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
@@ -178,7 +194,7 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         }
     }
 
-    fn read_other(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize) -> Read {
+    fn read_other(&self, frame: &Look<'_>, (lanes, firsts): (&mut Lanes, &mut Firsts<'a>), i: usize) -> Read {
         let data: &[u8] = frame.data;
         let Some(plain) = Plain::read(data, frame.len, frame.checksum_good) else { return Read::Peculiar };
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
@@ -220,7 +236,8 @@ impl<const SERVES: bool> Reader<'_, SERVES> {
         }
         let hash = FlowKey::from_words([a, b, word]).hash(&self.table_key);
         lanes.hash[i] = hash;
-        self.lines.prefetch(hash);
+        firsts[i] = self.lines.first(hash);
+        firsts[i].prefetch();
         Read::Flow
     }
 }

@@ -18,5 +18,5 @@ pub use hash::{HashKey, fold};
 pub use id::{CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 pub use key::{FlowKey, HalfHash, KeyKind};
 pub use shard::{Shard, Slot, Timeouts};
-pub use table::Lines;
+pub use table::{Line, Lines, Place};
 pub use time::Instant;

@@ -79,14 +79,14 @@ impl Shard {
 
     /// Asks for the lines that `hash` is looked for in first, in either part.
     pub fn prefetch_firsts(&self, hash: u64) {
-        self.main.view().prefetch(hash);
-        self.provisional.view().prefetch(hash);
+        self.main.view().first(hash).prefetch();
+        self.provisional.view().first(hash).prefetch();
     }
 
     /// Asks for the line that `hash` is looked for in first in the provisional part.
     #[inline(always)]
     pub fn prefetch_provisional(&self, hash: u64) {
-        self.provisional.view().prefetch(hash);
+        self.provisional.view().first(hash).prefetch();
     }
 
     /// Asks for what these lines, having come, show to be needed besides: of a segment that `opens` a flow, or
@@ -96,9 +96,9 @@ impl Shard {
         self.main.view().prefetch_rest(hash);
         if opens {
             self.provisional.prefetch_vacancy(hash);
-        } else if let Some((slot, _)) = self.provisional.view().look_first(hash) {
+        } else if let Some((place, _)) = self.provisional.view().first(hash).look(hash) {
             // It is going to leave, mostly.
-            self.provisional.prefetch_cold(slot.0 as usize);
+            self.provisional.prefetch_cold(self.provisional.view().slot(place).0 as usize);
             self.main.prefetch_vacancy(hash);
         }
     }
@@ -112,10 +112,8 @@ impl Shard {
     /// Looks everywhere.
     #[inline]
     pub fn find(&self, hash: u64) -> Option<Slot> {
-        if let Some((slot, _)) = self.main.view().look(hash) {
-            return Some(slot);
-        }
-        self.provisional.view().look(hash).map(|(slot, _)| Slot(slot.0 | PROVISIONAL))
+        let main = self.main.view().look(hash);
+        main.or_else(|| self.provisional.view().look(hash).map(|slot| Slot(slot.0 | PROVISIONAL)))
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Lines of four entries: the memory under a [`crate::Shard`].
 
 use crate::{Entry, Slot};
+use core::cell::Cell;
 use core::hint::select_unpredictable;
 use dataplane_cpu::{NoMemory, Shares, Slab, prefetch};
 
@@ -19,6 +20,9 @@ const WAYS: usize = 4;
 /// | 7 | free | |
 pub(crate) type Cold = [u64; 8];
 
+/// A line: written through what looks at it, so that a packet stamps its flow where it found it.
+type Words = [Cell<u64>; 2 * WAYS];
+
 /// A table of two candidate lines per entry. A line is 64 bytes: four fingerprints (the whole 64-bit
 /// keyed hash, 0 = empty), then four values. A look-up touches one or two lines, whatever arrives.
 ///
@@ -27,7 +31,7 @@ pub(crate) type Cold = [u64; 8];
 /// empty places. 15 stands for as many or more, and for good.
 #[derive(Debug)]
 pub(crate) struct Table {
-    lines: Slab<[u64; 8]>,
+    lines: Slab<Words>,
     cold: Slab<Cold>,
     used: usize,
 }
@@ -74,18 +78,17 @@ impl Table {
 
     #[inline(always)]
     pub(crate) fn entry(&self, slot: usize) -> Entry {
-        Entry(self.lines[slot / WAYS][WAYS + slot % WAYS] & !Entry::SPARE)
+        Entry(self.lines[slot / WAYS][WAYS + slot % WAYS].get() & !Entry::SPARE)
     }
 
     #[inline(always)]
     pub(crate) fn set(&mut self, slot: usize, entry: Entry) {
-        let word = &mut self.lines[slot / WAYS][WAYS + slot % WAYS];
-        *word = *word & Entry::SPARE | entry.0 & !Entry::SPARE;
+        write(&self.lines[slot / WAYS][WAYS + slot % WAYS], entry);
     }
 
     #[inline(always)]
     pub(crate) fn hash(&self, slot: usize) -> u64 {
-        self.lines[slot / WAYS][slot % WAYS]
+        self.lines[slot / WAYS][slot % WAYS].get()
     }
 
     pub(crate) fn cold(&self, slot: usize) -> &Cold {
@@ -98,7 +101,7 @@ impl Table {
 
     pub(crate) fn remove(&mut self, slot: usize) {
         self.elsewhere(slot, self.hash(slot), |n| n - 1);
-        self.lines[slot / WAYS][slot % WAYS] = 0;
+        self.lines[slot / WAYS][slot % WAYS].set(0);
         self.used -= 1;
     }
 
@@ -108,7 +111,7 @@ impl Table {
         }
         self.elsewhere(slot, hash, |n| n + 1);
         self.used += 1;
-        self.lines[slot / WAYS][slot % WAYS] = hash;
+        self.lines[slot / WAYS][slot % WAYS].set(hash);
         self.set(slot, entry);
         self.cold[slot] = cold;
     }
@@ -124,14 +127,14 @@ impl Table {
 
     #[inline(never)]
     fn count_elsewhere(&mut self, line: usize, by: impl FnOnce(u8) -> u8) {
-        let words = &mut self.lines[line];
+        let words = &self.lines[line];
         let bit = Entry::SPARE.trailing_zeros();
-        let count = (0..WAYS).fold(0, |n, way| n | ((words[WAYS + way] >> bit & 1) as u8) << way);
+        let count = (0..WAYS).fold(0, |n, way| n | ((words[WAYS + way].get() >> bit & 1) as u8) << way);
         // Whoever counts down was counted.
         let count = if count == 15 { 15 } else { by(count) };
         for way in 0..WAYS {
-            let word = &mut words[WAYS + way];
-            *word = *word & !Entry::SPARE | u64::from(count >> way & 1) << bit;
+            let word = &words[WAYS + way];
+            word.set(word.get() & !Entry::SPARE | u64::from(count >> way & 1) << bit);
         }
     }
 
@@ -146,14 +149,14 @@ impl Table {
     pub(crate) fn prefetch_vacancy(&self, hash: u64) {
         match self.free_in(self.first(hash)) {
             Some(slot) => prefetch(&self.cold[slot]),
-            None => self.view().prefetch_second(hash),
+            None => self.view().second(hash).prefetch(),
         }
     }
 
     #[inline(always)]
     fn free_in(&self, line: usize) -> Option<usize> {
         let words = &self.lines[line];
-        (0..WAYS).find(|&way| words[way] == 0).map(|way| line * WAYS + way)
+        (0..WAYS).find(|&way| words[way].get() == 0).map(|way| line * WAYS + way)
     }
 
     /// An empty slot for `hash`: in its first line or in its second.
@@ -215,7 +218,7 @@ impl Table {
         for line in [self.first(hash), self.second(hash)] {
             let words = &self.lines[line];
             for way in 0..WAYS {
-                let worth = worth(Entry(words[WAYS + way]));
+                let worth = worth(Entry(words[WAYS + way].get()));
                 if worth < least {
                     (slot, least) = (line * WAYS + way, worth);
                 }
@@ -229,7 +232,7 @@ impl Table {
     pub(crate) fn first_of(&self, hash: u64, is_so: impl Fn(Entry) -> bool) -> Option<usize> {
         let of_line = |line: usize| {
             let words = &self.lines[line];
-            (0..WAYS).find(|way| is_so(Entry(words[WAYS + way]))).map(|way| line * WAYS + way)
+            (0..WAYS).find(|way| is_so(Entry(words[WAYS + way].get()))).map(|way| line * WAYS + way)
         };
         of_line(self.first(hash)).or_else(|| of_line(self.second(hash)))
     }
@@ -237,78 +240,108 @@ impl Table {
     /// Whether the word at `slot` has a part of its line's count.
     #[cfg(test)]
     pub(crate) fn leads_on_from(&self, slot: usize) -> bool {
-        self.lines[slot / WAYS][WAYS + slot % WAYS] & Entry::SPARE != 0
+        self.lines[slot / WAYS][WAYS + slot % WAYS].get() & Entry::SPARE != 0
     }
 
     /// The occupied slots of a line.
     pub(crate) fn occupied(&self, line: usize) -> impl Iterator<Item = usize> + use<> {
-        let words = self.lines[line];
-        (0..WAYS).filter(move |&way| words[way] != 0).map(move |way| line * WAYS + way)
+        let taken: [bool; WAYS] = core::array::from_fn(|way| self.lines[line][way].get() != 0);
+        (0..WAYS).filter(move |&way| taken[way]).map(move |way| line * WAYS + way)
     }
+}
+
+/// Replaces an entry, not what its word has of the line's count.
+#[inline(always)]
+fn write(word: &Cell<u64>, entry: Entry) {
+    word.set(word.get() & Entry::SPARE | entry.0 & !Entry::SPARE);
 }
 
 /// The lines of a table, to be looked into: at hand in two registers, and nothing else of the shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines<'a>(Shares<'a, [u64; 8]>);
+pub struct Lines<'a>(Shares<'a, Words>);
 
-impl Lines<'_> {
-    /// Asks for the cache line that `hash` is looked for in first.
+impl<'a> Lines<'a> {
+    /// The line that `hash` is looked for in first.
     #[inline(always)]
-    pub fn prefetch(self, hash: u64) {
-        self.0.prefetch(first(hash));
+    pub fn first(self, hash: u64) -> Line<'a> {
+        Line(self.0.at(first(hash)))
     }
 
-    /// Asks for the line that `hash` is looked for in when it is not in the first.
+    /// The line that `hash` is looked for in when it is not in the first.
     #[inline(always)]
-    pub fn prefetch_second(self, hash: u64) {
-        self.0.prefetch(second(hash));
+    pub fn second(self, hash: u64) -> Line<'a> {
+        Line(self.0.at(second(hash)))
     }
 
-    /// Looks in the first line.
+    /// The slot of a place in one of these lines.
     #[inline(always)]
-    pub fn look_first(self, hash: u64) -> Option<(Slot, Entry)> {
-        self.look_at(first(hash), hash)
-    }
-
-    /// Looks in the second line.
-    #[inline(always)]
-    pub fn look_second(self, hash: u64) -> Option<(Slot, Entry)> {
-        self.look_at(second(hash), hash)
+    pub fn slot(self, place: Place<'_>) -> Slot {
+        Slot((self.0.index_of(place.words) * WAYS + place.way) as u32)
     }
 
     /// Looks in the first line, and in the second if there is a reason.
     #[inline(always)]
-    pub fn look(self, hash: u64) -> Option<(Slot, Entry)> {
-        match self.look_first(hash) {
-            None if self.leads_on(hash) => self.look_second(hash),
+    pub fn look(self, hash: u64) -> Option<Slot> {
+        let first = self.first(hash);
+        let found = match first.look(hash) {
+            None if first.leads_on() => self.second(hash).look(hash),
             found => found,
-        }
+        };
+        found.map(|(place, _)| self.slot(place))
     }
 
     /// Asks for the second line, if it is there that `hash` is to be looked for.
     #[inline(always)]
     pub fn prefetch_rest(self, hash: u64) {
-        if self.leads_on(hash) && self.look_first(hash).is_none() {
-            self.prefetch_second(hash);
+        let first = self.first(hash);
+        if first.leads_on() && first.look(hash).is_none() {
+            self.second(hash).prefetch();
         }
     }
+}
 
-    /// Whether there are entries in their second lines that would be in the first line of `hash`.
+/// A line of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a>(&'a Words);
+
+impl<'a> Line<'a> {
+    /// Asks for its cache line.
     #[inline(always)]
-    fn leads_on(self, hash: u64) -> bool {
-        let [.., a, b, c, d] = self.0.at(first(hash));
-        (a | b | c | d) & Entry::SPARE != 0
+    pub fn prefetch(self) {
+        prefetch(self.0);
     }
 
-    /// Straight on, without a branch for each way: which one it is nobody can predict.
+    /// Looks for a hash in it. Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    fn look_at(self, share: u32, hash: u64) -> Option<(Slot, Entry)> {
-        let words = self.0.at(share);
-        let way = select_unpredictable(words[1] == hash, 1, 0);
-        let way = select_unpredictable(words[2] == hash, 2, way);
-        let way: usize = select_unpredictable(words[3] == hash, 3, way);
-        (words[way] == hash)
-            .then(|| (Slot((self.0.index(share) * WAYS + way) as u32), Entry(words[WAYS + way])))
+    pub fn look(self, hash: u64) -> Option<(Place<'a>, Entry)> {
+        let words = self.0;
+        let way = select_unpredictable(words[1].get() == hash, 1, 0);
+        let way = select_unpredictable(words[2].get() == hash, 2, way);
+        let way: usize = select_unpredictable(words[3].get() == hash, 3, way);
+        (words[way].get() == hash).then(|| (Place { words, way }, Entry(words[WAYS + way].get())))
+    }
+
+    /// Whether there are entries in their second lines that would be looked for in this one first.
+    #[inline(always)]
+    fn leads_on(self) -> bool {
+        let [.., a, b, c, d] = self.0;
+        (a.get() | b.get() | c.get() | d.get()) & Entry::SPARE != 0
+    }
+}
+
+/// Where an entry was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    words: &'a Words,
+    /// Below [`WAYS`].
+    way: usize,
+}
+
+impl Place<'_> {
+    /// Stamps the `entry` that was found here with second `tick`.
+    #[inline(always)]
+    pub fn stamp(self, entry: Entry, tick: u16) {
+        write(&self.words[WAYS + self.way], entry.at(tick));
     }
 }
 

@@ -155,22 +155,25 @@ fn batch<const N: usize>(shard: &Shard, hash_key: &HashKey, flows: u32, packets:
     let mut order = Order::uniform(flows);
     let (mut found, mut sum) = (0, 0);
     for _ in 0..packets / N as u64 {
+        let lines = shard.view();
         let mut hashes = [0; N];
-        for hash in &mut hashes {
+        let mut firsts = [lines.first(0); N];
+        for (hash, first) in hashes.iter_mut().zip(&mut firsts) {
             *hash = key(order.next()).hash(hash_key);
-            shard.view().prefetch(*hash);
+            *first = lines.first(*hash);
+            first.prefetch();
         }
-        let mut slots = [None; N];
-        for (slot, hash) in slots.iter_mut().zip(&hashes) {
-            *slot = shard.view().look_first(*hash).map(|(slot, _)| slot);
-            if slot.is_none() {
-                shard.view().prefetch_second(*hash);
+        let mut entries = [None; N];
+        for ((entry, hash), first) in entries.iter_mut().zip(&hashes).zip(&firsts) {
+            *entry = first.look(*hash).map(|(_, entry)| entry);
+            if entry.is_none() {
+                lines.second(*hash).prefetch();
             }
         }
-        for (slot, hash) in slots.iter().zip(&hashes) {
-            if let Some(slot) = slot.or_else(|| shard.find(*hash)) {
+        for (entry, hash) in entries.iter().zip(&hashes) {
+            if let Some(entry) = entry.or_else(|| shard.find(*hash).map(|slot| shard.entry(slot))) {
                 found += 1;
-                sum += u64::from(shard.entry(slot).target().0);
+                sum += u64::from(entry.target().0);
             }
         }
     }
