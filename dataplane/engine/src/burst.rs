@@ -1,7 +1,7 @@
 //! The frames that change nothing but their destination: nearly all.
 //!
 //! A plain packet (no beginning and no end of anything) of a kind that is known (a trail), in a flow that has
-//! been seen in this second already or only needs its stamp, is settled here: two passes over the burst, straight
+//! its stamp or only needs one, is settled here: two passes over the burst, straight
 //! on, one cache line of the table for a packet. Everything else is left, a bit for each frame, to
 //! [`Engine::decide`], which needs nothing of this file: it comes to the same verdict for every frame that is
 //! settled here.
@@ -109,12 +109,12 @@ impl Settler<'_> {
         Some(port)
     }
 
-    /// Stamps a flow that is seen for the first time in this second, where nothing else hangs on that. A call, so
+    /// Stamps a flow where that is due, and nothing else hangs on it. A call, so
     /// that the pass over flows that are stamped already is straight.
     #[inline(never)]
     fn stamp<const SERVES: bool>(&self, shard: &Shard, trail: u16, at: Place<'_>, entry: Entry) -> bool {
         let course = self.trail(trail).course;
-        let stamps = entry.tick() != self.tick
+        let stamps = entry.is_due(self.tick, SERVES)
             && course.stamps()
             && entry.rests(SERVES)
             && if SERVES {
@@ -398,11 +398,11 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
     if let Some(course) = settler.course_of_all {
         settled.exits = Exits([course.exit(); BURST]);
     }
-    for i in 0..count {
+    for (i, first) in firsts.iter().enumerate().take(count) {
         if MIXED && others >> i & 1 != 0 {
             continue;
         }
-        let Some((at, entry)) = firsts[i].look(lanes.hash[i]) else {
+        let Some((at, entry)) = first.look(lanes.hash[i]) else {
             shard.view().second(lanes.hash[i]).prefetch();
             put_aside(&mut settled.second, i);
             continue;

@@ -82,7 +82,7 @@ impl Engine {
             return None;
         };
         let entry = self.shard.entry(slot);
-        let stale = entry.tick() != self.shard.tick();
+        let stale = entry.is_due(self.shard.tick(), true);
         if stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
             self.open(head, meta);

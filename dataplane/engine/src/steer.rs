@@ -64,7 +64,7 @@ impl Engine {
         let target = entry.target();
         let alive = self.tables.target(target).is_some_and(|t| t.alive);
         let fate = if alive { Fate::Stays } else { self.fate(slot, entry) };
-        let stale = entry.tick() != self.shard.tick();
+        let stale = entry.is_due(self.shard.tick(), false);
         if fate == Fate::Moves || stale && self.shard.is_expired(entry, &self.tables.timeouts) {
             self.shard.remove(slot);
             return Followed::Nowhere;
@@ -160,7 +160,7 @@ impl Engine {
         Some(slot)
     }
 
-    /// Stamps the entry, once a second; the client's binding with it, so that it does not run out
+    /// Stamps the entry, where that is due; the client's binding with it, so that it does not run out
     /// under a flow that lives (FS-24).
     #[cold]
     fn touch(&mut self, data: &[u8], meta: &Meta, slot: Slot) {

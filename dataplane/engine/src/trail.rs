@@ -80,8 +80,7 @@ impl Course {
         self.0 & Self::READS_UDP != 0
     }
 
-    /// A flow that is seen for the first time in a second is stamped, and that is all: no client's binding
-    /// hangs on it.
+    /// A flow that is due is stamped, and that is all: no client's binding hangs on it.
     pub(crate) fn stamps(self) -> bool {
         self.0 & Self::STAMPS != 0
     }

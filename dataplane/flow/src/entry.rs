@@ -128,7 +128,12 @@ impl State {
     }
 }
 
-/// A flow's hot half: target, cluster, state, flags and the second it was last seen.
+/// A flow whose packets change nothing is stamped once in so many seconds, a power of two; so it may be kept for
+/// `STAMP_S - 1` seconds longer than its time-out. Among many millions of flows each packet would else be its
+/// flow's first in its second, and leave a cache line to be written back.
+pub const STAMP_S: u16 = 4;
+
+/// A flow's hot half: target, cluster, state, flags and the second it was last stamped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry(pub(crate) u64);
 
@@ -147,7 +152,7 @@ impl Entry {
     pub const ANSWERED: u8 = Self::REQUESTED | Self::RESPONDED;
 
     /// The flags above. The bits beyond are derived from them and the state, and nobody else's business:
-    /// a packet of the client that neither opens nor closes anything changes nothing but the second.
+    /// a packet of the client that neither opens nor closes anything changes nothing but the stamp.
     const FLAGS: u8 = 0x1f;
     /// Not the entry's: the table's, where the entry lies.
     pub(crate) const SPARE: u64 = 1 << 61;
@@ -181,12 +186,13 @@ impl Entry {
         Self(self.0 & !(u64::from(!Self::FLAGS) << 56) | u64::from(rests) << 56)
     }
 
-    /// Whether it was seen in second `tick` already, and a packet (of a server: `outbound`) that neither
-    /// opens nor closes a connection changes nothing in it.
+    /// Whether a packet in second `tick` (of a server: `outbound`) that neither opens nor closes a connection
+    /// changes nothing in it: it rests, and was stamped in the same [`STAMP_S`] seconds.
     #[inline(always)]
     pub fn rests_at(self, tick: u16, outbound: bool) -> bool {
         let rests = u64::from(if outbound { Self::RESTS_OUTBOUND } else { Self::RESTS_INBOUND }) << 56;
-        self.0 & (rests | 0xffff << 16) == rests | u64::from(tick) << 16
+        let mask = u64::from(!(STAMP_S - 1)) << 16;
+        self.0 & (rests | mask) == rests | u64::from(tick) << 16 & mask
     }
 
     /// The same whenever it was seen last.
@@ -195,13 +201,29 @@ impl Entry {
         self.rests_at(self.tick(), outbound)
     }
 
+    /// Whether a packet in second `tick` stamps it.
+    #[inline]
+    pub fn is_due(self, tick: u16, outbound: bool) -> bool {
+        self.tick() != tick && !self.rests_at(tick, outbound)
+    }
+
+    /// Seconds that it has certainly not been seen for. What may have been seen after its stamp is its due: what
+    /// rests, and the bindings that are stamped with a flow that does.
+    #[inline]
+    pub fn idle(self, tick: u16) -> u16 {
+        let rests = self.0 >> 56 & u64::from(Self::RESTS_INBOUND | Self::RESTS_OUTBOUND) != 0;
+        let may_be_seen = rests || matches!(self.state(), State::Affinity | State::Quic);
+        let unseen = tick.wrapping_sub(self.tick());
+        if may_be_seen { unseen.saturating_sub(STAMP_S - 1) } else { unseen }
+    }
+
     /// The target.
     #[inline(always)]
     pub fn target(self) -> TargetId {
         TargetId(self.0 as u16)
     }
 
-    /// The second it was last seen, modulo 2^16.
+    /// The second it was last stamped, modulo 2^16.
     #[inline(always)]
     pub fn tick(self) -> u16 {
         (self.0 >> 16) as u16

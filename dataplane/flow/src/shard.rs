@@ -138,7 +138,7 @@ impl Shard {
     /// Whether nothing has been seen of the entry for longer than its state allows.
     #[inline]
     pub fn is_expired(&self, entry: Entry, timeouts: &Timeouts) -> bool {
-        let idle = self.tick.wrapping_sub(entry.tick());
+        let idle = entry.idle(self.tick);
         idle != 0
             && idle > timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize]
     }
@@ -229,7 +229,7 @@ impl Shard {
         if self.is_expired(entry, timeouts) {
             return 0;
         }
-        let idle = self.tick.wrapping_sub(entry.tick());
+        let idle = entry.idle(self.tick);
         (u32::from(entry.state().worth()) + 1) << 16 | u32::from(u16::MAX - idle)
     }
 
@@ -399,7 +399,7 @@ impl Shard {
                 let entry = self.entry(slot);
                 let timeout =
                     timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize];
-                let idle = self.tick.wrapping_sub(entry.tick());
+                let idle = entry.idle(self.tick);
                 if u32::from(idle) * 256 > u32::from(timeout) * scale {
                     self.remove(slot);
                 }
@@ -446,7 +446,7 @@ impl Shard {
             };
             for slot in table.occupied(line) {
                 let (entry, cold) = (table.entry(slot), table.cold(slot));
-                let idle = u32::from(self.tick.wrapping_sub(entry.tick()));
+                let idle = u32::from(entry.idle(self.tick));
                 let key = FlowKey::from_words([cold[0], cold[1], cold[2]]);
                 row(key, entry, idle, self.seconds.wrapping_sub(cold[3] as u32));
             }

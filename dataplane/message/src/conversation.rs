@@ -146,7 +146,7 @@ pub struct FlowRow {
     pub state: String,
     /// A server opened it (FS-25).
     pub from_server: bool,
-    /// Seconds since its last packet, to within a second.
+    /// Seconds since its last packet: at most 4 fewer than they are.
     pub idle_s: u32,
     /// Seconds since it began, to within a second.
     pub age_s: u32,

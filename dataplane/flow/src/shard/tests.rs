@@ -1,5 +1,5 @@
 use super::*;
-use crate::{ClusterId, HashKey, KeyKind};
+use crate::{ClusterId, HashKey, KeyKind, STAMP_S};
 
 const KEY: [u64; 2] = [3, 4];
 
@@ -127,6 +127,50 @@ fn an_expired_entry_is_known_as_one() {
     assert!(!shard.is_expired(shard.entry(slot), &timeouts()));
     shard.set_now(Instant::from_secs(6));
     assert!(shard.is_expired(shard.entry(slot), &timeouts()));
+}
+
+/// Packets that leave no stamp must not let a flow run out, nor the binding that is stamped with it; and one without
+/// packets is kept for no longer than that takes.
+#[test]
+fn a_flow_with_a_packet_now_and_then_does_not_run_out_for_want_of_stamps() {
+    for (state, flags, outbound) in [
+        (State::Established, Entry::ANSWERED, false),
+        (State::Established, Entry::ANSWERED, true),
+        (State::UdpBothWays, 0, true),
+        (State::UdpOneWay, 0, false),
+        (State::UdpOneWay, Entry::FROM_SERVER, true),
+        (State::Ipsec, 0, false),
+    ] {
+        for gap in 1..=60 {
+            let mut shard = Shard::new(1000).unwrap();
+            let mut of = timeouts();
+            of[1][state as usize] = 60;
+            of[1][State::Affinity as usize] = 60;
+            let (hash, key) = key(1);
+            let flow = Entry::new(TargetId(7), ClusterId(1), state, flags, 0);
+            let slot = shard.insert(hash, &key, flow, &of, false).unwrap();
+            let mut binding = entry(State::Affinity);
+            let mut stamps = 0;
+            let mut second = 0;
+            // The second of two packets leaves no stamp, mostly.
+            for gap in [gap, u64::from(STAMP_S) - 1].into_iter().cycle().take(60) {
+                second += gap;
+                shard.set_now(Instant::from_secs(second));
+                let flow = shard.entry(slot);
+                assert!(!shard.is_expired(flow, &of), "{state:?} {outbound}: seen every {gap} s");
+                assert!(!shard.is_expired(binding, &of), "{state:?}: bound, seen every {gap} s");
+                if flow.is_due(shard.tick(), outbound) {
+                    assert!(!flow.rests_at(shard.tick(), outbound));
+                    shard.touch(slot, flow);
+                    binding = binding.at(shard.tick());
+                    stamps += 1;
+                }
+            }
+            assert!(stamps <= second.div_ceil(u64::from(STAMP_S)) + 1, "{gap}: {stamps}");
+            shard.set_now(Instant::from_secs(second + 60 + u64::from(STAMP_S)));
+            assert!(shard.is_expired(shard.entry(slot), &of), "{state:?}");
+        }
+    }
 }
 
 #[test]
