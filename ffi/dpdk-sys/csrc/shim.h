@@ -43,6 +43,8 @@ static const uint64_t FS_RX_IP_CKSUM_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 static const uint64_t FS_MBUF_KEEP_FLAGS = RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
 static const uint16_t FS_MBUF_PORT_INVALID = RTE_MBUF_PORT_INVALID;
 static const uint16_t FS_PKTMBUF_HEADROOM = RTE_PKTMBUF_HEADROOM;
+/* Where devices put a frame, from its mbuf on: our pools have no private area. */
+static const uint16_t FS_MBUF_RECEIVED_AT = sizeof(struct rte_mbuf) + RTE_PKTMBUF_HEADROOM;
 
 static const uint64_t FS_RX_OFFLOAD_IPV4_CKSUM = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t FS_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;

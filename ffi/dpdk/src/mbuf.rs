@@ -15,6 +15,21 @@ const HEAD_MIN: u16 = 128;
 #[derive(Debug)]
 pub(crate) struct Mbuf(NonNull<sys::rte_mbuf>);
 
+/// Brings the first line of a frame into the cache, if it is where devices put it in buffers of our pools, and if
+/// there is a frame: without a look at it, which may have to come from memory itself.
+#[inline(always)]
+pub(crate) fn prefetch_received(slot: &Option<Mbuf>) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect but on the cache, wherever it points; SSE is part of the architecture.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let frame: *const i8 = slot.as_ref().map_or(core::ptr::null(), |frame| frame.0.as_ptr().cast());
+        _mm_prefetch::<_MM_HINT_T0>(frame.wrapping_add(sys::FS_MBUF_RECEIVED_AT.into()));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slot;
+}
+
 // SAFETY: a frame has one owner and may change threads with it; pools take frames from any thread.
 unsafe impl Send for Mbuf {}
 
@@ -114,18 +129,6 @@ impl Mbuf {
 
     fn has_short_head(&self) -> bool {
         self.is_chained() && self.head_len() < HEAD_MIN
-    }
-
-    /// Brings the first line of the frame into the cache, if it is where devices put it.
-    #[inline(always)]
-    pub(crate) fn prefetch_received(&self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch has no effect but on the cache; SSE is part of the architecture.
-        unsafe {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let buffer: *const i8 = self.read(sys::fs_mbuf_offset::FS_MBUF_BUF_ADDR);
-            _mm_prefetch::<_MM_HINT_T0>(buffer.wrapping_add(sys::FS_PKTMBUF_HEADROOM.into()));
-        }
     }
 
     /// Makes a received frame into one that can be sent as it is: what the receiving device noted

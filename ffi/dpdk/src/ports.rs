@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::control::Command;
 use crate::counters::WorkerCounters;
 use crate::exits::{Exits, Refusal};
-use crate::mbuf::Mbuf;
+use crate::mbuf::{Mbuf, prefetch_received};
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
@@ -236,9 +236,7 @@ impl Frames for DpdkPorts {
     #[inline(always)]
     fn admit(&mut self, i: usize) -> Look<'_> {
         let i = i & (BURST - 1);
-        if let Some(next) = &self.burst[i + AHEAD] {
-            next.prefetch_received();
-        }
+        prefetch_received(&self.burst[i + AHEAD]);
         let (slot, seen) = (&mut self.burst[i], &mut self.seen);
         let is_ordinary = slot.as_ref().is_some_and(Mbuf::is_ordinary);
         let frame = if is_ordinary { slot.as_mut() } else { admit_anyhow(slot, seen) };
@@ -295,8 +293,8 @@ impl Ports for DpdkPorts {
             while self.received < BURST
                 && let Ok(frame) = ring.pop()
             {
-                frame.prefetch_received();
                 self.burst[self.received] = Some(frame);
+                prefetch_received(&self.burst[self.received]);
                 self.received += 1;
             }
         }
