@@ -27,10 +27,17 @@ struct Settler<'a> {
     counters: Counting<'a>,
     tick: u16,
     timeouts: &'a Timeouts,
-    /// All frames from outside go along one trail: its exits. What came by its router is counted in the end.
-    exits_of_all: Option<u64>,
-    /// All frames of servers leave by one port for one router. What left is counted in the end.
-    course_of_all: Option<Course>,
+    alike: Alike<'a>,
+}
+
+/// What all frames of a burst have in common. What is counted for a router is counted in the end then.
+#[derive(Clone, Copy)]
+enum Alike<'a> {
+    Nothing,
+    /// From outside, they go along this trail.
+    Trail(&'a Trail),
+    /// Servers', they leave by one port for one router.
+    Course(Course),
 }
 
 impl Settler<'_> {
@@ -71,13 +78,11 @@ impl Settler<'_> {
             return None;
         }
         self.counters.server_out(entry.target(), len);
-        match self.course_of_all {
-            Some(of_all) => Some(of_all.exit()),
-            None => {
-                self.counters.router_out(course.router(), 1, u64::from(len));
-                Some(course.exit())
-            }
+        if let Alike::Course(of_all) = self.alike {
+            return Some(of_all.exit());
         }
+        self.counters.router_out(course.router(), 1, u64::from(len));
+        Some(course.exit())
     }
 
     /// The port of a server that a frame of this trail may go to, and in the low bytes its MAC.
@@ -85,8 +90,8 @@ impl Settler<'_> {
     fn door(&self, place: u16, target: TargetId) -> Option<(PortId, u64)> {
         let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
-        let exits = self.exits_of_all.unwrap_or_else(|| self.trail(place).exits);
-        (exits >> (port & 63) & 1 != 0).then_some((PortId(port), door))
+        let trail = if let Alike::Trail(of_all) = self.alike { of_all } else { self.trail(place) };
+        (trail.exits >> (port & 63) & 1 != 0).then_some((PortId(port), door))
     }
 
     /// To a server: six bytes.
@@ -103,7 +108,7 @@ impl Settler<'_> {
         let [mac @ .., _, _] = door.to_le_bytes();
         *frame.data.first_chunk_mut::<6>()? = mac;
         self.counters.server_in(target, frame.len);
-        if self.exits_of_all.is_none() {
+        if !matches!(self.alike, Alike::Trail(_)) {
             self.counters.router_in(self.trail(place).course.router(), 1, u64::from(frame.len));
         }
         Some(port)
@@ -145,15 +150,27 @@ struct Settled {
 }
 
 impl Settled {
-    /// How many of `count` frames were sent without a second look, and their bytes.
+    /// Counts for their router those of `count` frames that were sent without a second look.
     #[inline(always)]
-    fn at_once<F: Frames + ?Sized>(&self, frames: &mut F, count: usize) -> (u64, u64) {
+    fn count_at_once<F: Frames + ?Sized>(
+        &self,
+        settler: &Settler<'_>,
+        alike: Alike<'_>,
+        frames: &mut F,
+        count: usize,
+    ) {
         let aside = self.second | self.stale | self.left;
-        if aside == all(count) {
-            return (0, 0);
+        if matches!(alike, Alike::Nothing) || aside == all(count) {
+            return;
         }
-        let bytes: u64 = bits(aside).map(|i| u64::from(frames.look(i).len)).sum();
-        (count as u64 - u64::from(aside.count_ones()), frames.bytes_admitted() - bytes)
+        let sent = count as u64 - u64::from(aside.count_ones());
+        let bytes = frames.bytes_admitted() - bits(aside).map(|i| u64::from(frames.look(i).len)).sum::<u64>();
+        match alike {
+            Alike::Trail(trail) => settler.counters.router_in(trail.course.router(), sent, bytes),
+            Alike::Course(_) if cfg!(flowswitch_unobserved) => {}
+            Alike::Course(course) => settler.counters.router_out(course.router(), sent, bytes),
+            Alike::Nothing => {}
+        }
     }
 
     /// Frame `i`, whose entry is there, is sent; `data`: it is a server's data.
@@ -307,34 +324,28 @@ impl Engine {
             counters: self.counters[self.worker.index()].counting(),
             tick: shard.tick(),
             timeouts: &self.tables.timeouts,
-            exits_of_all: None,
-            course_of_all: None,
+            alike: Alike::Nothing,
         };
         let others = found.others;
-        let course_of_all = if SERVES && !MIXED { lanes.one_course(count) } else { None };
-        let trail_of_all = if SERVES || MIXED { None } else { lanes.one_trail(count) };
-        let mut settled = if found.apart == all(count) {
-            // A burst of SYNs, or of fragments.
-            Settled { left: found.apart, ..Settled::default() }
-        } else if let Some(course) = course_of_all {
-            let together = Settler { course_of_all, ..settler };
-            let settled =
-                settle_all::<F, SERVES, MIXED>(&together, (lanes, &firsts), shard, frames, count, others);
-            if !cfg!(flowswitch_unobserved) {
-                let (sent, bytes) = settled.at_once(frames, count);
-                settler.counters.router_out(course.router(), sent, bytes);
-            }
-            settled
-        } else if let Some(trail) = trail_of_all.map(|place| settler.trail(place)) {
-            let together = Settler { exits_of_all: Some(trail.exits), ..settler };
-            let settled =
-                settle_all::<F, SERVES, MIXED>(&together, (lanes, &firsts), shard, frames, count, others);
-            let (sent, bytes) = settled.at_once(frames, count);
-            settler.counters.router_in(trail.course.router(), sent, bytes);
-            settled
+        let alike = if MIXED {
+            Alike::Nothing
+        } else if SERVES {
+            lanes.one_course(count).map_or(Alike::Nothing, Alike::Course)
         } else {
-            settle_all::<F, SERVES, MIXED>(&settler, (lanes, &firsts), shard, frames, count, others)
+            lanes.one_trail(count).map_or(Alike::Nothing, |place| Alike::Trail(settler.trail(place)))
         };
+        let mut settle = |settler: &Settler<'_>| {
+            settle_all::<F, SERVES, MIXED>(settler, (lanes, &firsts), shard, frames, count, others)
+        };
+        // Told apart out here: a pass of its own for each.
+        let mut settled = match alike {
+            // A burst of SYNs, or of fragments.
+            _ if found.apart == all(count) => Settled { left: found.apart, ..Settled::default() },
+            Alike::Trail(trail) => settle(&Settler { alike: Alike::Trail(trail), ..settler }),
+            Alike::Course(course) => settle(&Settler { alike: Alike::Course(course), ..settler }),
+            Alike::Nothing => settle(&settler),
+        };
+        settled.count_at_once(&settler, alike, frames, count);
         if settled.second | settled.stale != 0 {
             settled.left |= settled.second & found.apart;
             settled.second &= !found.apart;
@@ -395,7 +406,7 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
     others: u32,
 ) -> Settled {
     let mut settled = Settled::default();
-    if let Some(course) = settler.course_of_all {
+    if let Alike::Course(course) = settler.alike {
         settled.exits = Exits([course.exit(); BURST]);
     }
     for (i, first) in firsts.iter().enumerate().take(count) {
@@ -411,7 +422,7 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
             put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
             continue;
         };
-        if settler.course_of_all.is_none() {
+        if !matches!(settler.alike, Alike::Course(_)) {
             settled.exits.note(i, exit);
         }
         settled.note(i, at, SERVES && lanes.data[i], lanes, shard);

@@ -160,12 +160,10 @@ impl Exits {
         }
         // SAFETY: device and queue as in `push_out`; a missing frame is odd.
         let sent = unsafe { transmit_burst(burst, device, queue) };
-        let mut bytes = bytes;
-        for left in burst[sent..].iter_mut().filter_map(Option::take) {
-            bytes -= u64::from(left.len());
-            refused.transmit[to.index()] += 1;
-        }
-        self.counters[to.index()].sent(sent as u64, bytes);
+        let left = burst[sent..].iter_mut().filter_map(Option::take);
+        let (left, left_bytes) =
+            left.fold((0, 0), |(n, bytes), frame| (n + 1, bytes + u64::from(frame.len())));
+        self.count(to, sent, bytes - left_bytes, left, refused);
         true
     }
 
@@ -209,9 +207,15 @@ impl Exits {
         // SAFETY: the slot holds the started device, and the queue is this worker's: switchboards are
         // the only makers of workers, one for each number, and a device is on one switchboard.
         let sent = unsafe { slot.batch.transmit(device, queue) };
-        let left = slot.batch.bytes();
-        self.counters[port.index()].sent(sent as u64, bytes - left);
-        refused.transmit[port.index()] += slot.batch.len() as u32;
+        let (left, left_bytes) = (slot.batch.len() as u32, slot.batch.bytes());
         slot.batch.free();
+        self.count(port, sent, bytes - left_bytes, left, refused);
+    }
+
+    /// Counts frames that a queue has taken, of so many bytes, and those that it refused.
+    #[inline(always)]
+    fn count(&self, port: PortId, sent: usize, bytes: u64, left: u32, refused: &mut Refused) {
+        self.counters[port.index()].sent(sent as u64, bytes);
+        refused.transmit[port.index()] += left;
     }
 }
