@@ -13,37 +13,98 @@ use crate::engine::worker_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
 use crate::trail::{Course, TRAILS, Trail};
 use dataplane_flow::{Entry, Instant, Known, Place, Shard, TARGETS_MAX, TargetId, Timeouts};
-use dataplane_port::{BURST, Frames, Head, PortId, Verdict, Verdicts, origin};
+use dataplane_port::{BURST, Frames, Head, Look, PortId, Verdict, Verdicts, origin};
 use dataplane_wire::PlainTcp;
+
+/// What IPv4's EtherType is above a station's address ([`dataplane_wire::PlainTcp::source_station`]).
+const IPV4: u64 = u16::from_le_bytes(0x0800_u16.to_be_bytes()) as u64;
 
 /// No server has this port, so no trail leads there.
 pub(crate) const NO_DOOR: u64 = 63 << 48;
 
 /// The second pass over a frame: where it goes, given its flow's entry.
 #[derive(Clone, Copy)]
-struct Settler<'a> {
+struct Settler<'a, A> {
     doors: &'a [u64; TARGETS_MAX],
     trails: &'a [Trail; TRAILS],
     counters: Counting<'a>,
     tick: u16,
     timeouts: &'a Timeouts,
-    alike: Alike<'a>,
+    /// What [`PlainTcp::source_station`] and a server's door differ in, if the frame is from that server.
+    station_to_door: u64,
+    along: A,
 }
 
-/// What all frames of a burst have in common. What is counted for a router is counted in the end then.
-#[derive(Clone, Copy)]
-enum Alike<'a> {
-    Nothing,
-    /// From outside, they go along this trail.
-    Trail(&'a Trail),
-    /// Servers', they leave by one port for one router.
-    Course(Course),
-}
+/// Which trail a frame goes along.
+trait Along<'a>: Copy {
+    /// All frames of the burst along the same one; servers', but for which server has sent each. What is counted for
+    /// a router is counted in the end then.
+    const TOGETHER: bool;
 
-impl Settler<'_> {
+    /// The trail of a frame whose own is at `place`.
+    fn trail(self, trails: &'a [Trail; TRAILS], place: u16) -> &'a Trail;
+
+    /// Its exits.
     #[inline(always)]
-    fn trail(&self, place: u16) -> &Trail {
-        &self.trails[usize::from(place) & (TRAILS - 1)]
+    fn exits(self, trails: &'a [Trail; TRAILS], place: u16) -> u64 {
+        self.trail(trails, place).exits
+    }
+}
+
+/// Each frame along its own.
+#[derive(Clone, Copy)]
+struct Each;
+
+/// All along this one; its exits are at hand.
+#[derive(Clone, Copy)]
+struct One<'a> {
+    trail: &'a Trail,
+    exits: u64,
+}
+
+impl<'a> Along<'a> for Each {
+    const TOGETHER: bool = false;
+
+    #[inline(always)]
+    fn trail(self, trails: &'a [Trail; TRAILS], place: u16) -> &'a Trail {
+        &trails[usize::from(place) & (TRAILS - 1)]
+    }
+}
+
+impl<'a> Along<'a> for One<'a> {
+    const TOGETHER: bool = true;
+
+    #[inline(always)]
+    fn trail(self, _: &'a [Trail; TRAILS], _: u16) -> &'a Trail {
+        self.trail
+    }
+
+    #[inline(always)]
+    fn exits(self, _: &'a [Trail; TRAILS], _: u16) -> u64 {
+        self.exits
+    }
+}
+
+impl<'a> Settler<'a, Each> {
+    /// The same of frames that all go along one trail.
+    fn along(self, trail: &'a Trail) -> Settler<'a, One<'a>> {
+        let Self { doors, trails, counters, tick, timeouts, station_to_door, along: Each } = self;
+        Settler {
+            doors,
+            trails,
+            counters,
+            tick,
+            timeouts,
+            station_to_door,
+            along: One { trail, exits: trail.exits },
+        }
+    }
+}
+
+impl<'a, A: Along<'a>> Settler<'a, A> {
+    #[inline(always)]
+    fn trail(&self, lanes: &Lanes, i: usize) -> &'a Trail {
+        self.along.trail(self.trails, lanes.trail[i])
     }
 
     /// Sends frame `i` where its entry leads, if nothing else is to be done; a client's may have to be stamped first.
@@ -59,57 +120,72 @@ impl Settler<'_> {
         let i = i & (BURST - 1);
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
-            let course = lanes.course[i];
-            return (entry.target() == course.sender()).then_some(course.exit());
+            return self.is_sender(lanes, entry, i).then_some(self.course(lanes, i).exit());
         }
-        if !entry.rests_at(self.tick, SERVES)
-            && (SERVES || !self.stamp::<SERVES>(shard, lanes.trail[i], at, entry))
+        if !entry.rests_at(self.tick, SERVES) && (SERVES || !self.stamp::<SERVES>(shard, lanes, at, entry, i))
         {
             return None;
         }
-        if SERVES { self.pass(lanes, entry, i) } else { self.send(lanes.trail[i], entry.target(), frames, i) }
+        if SERVES { self.pass(lanes, entry, i) } else { self.send(lanes, entry.target(), frames, i) }
+    }
+
+    /// Whether frame `i` is from the server that its flow is with.
+    #[inline(always)]
+    fn is_sender(&self, lanes: &Lanes, entry: Entry, i: usize) -> bool {
+        let target = entry.target();
+        if A::TOGETHER {
+            // One that flows do not go to has no door, and this is not it: `decide` knows more.
+            self.doors[target.index() & (TARGETS_MAX - 1)] ^ lanes.sender[i] == self.station_to_door
+        } else {
+            target == lanes.course[i].sender()
+        }
+    }
+
+    /// The course of frame `i`, but for its sender.
+    #[inline(always)]
+    fn course(&self, lanes: &Lanes, i: usize) -> Course {
+        if A::TOGETHER { self.trail(lanes, i).course } else { lanes.course[i] }
     }
 
     /// From a server, as it is.
     #[inline(always)]
     fn pass(&self, lanes: &Lanes, entry: Entry, i: usize) -> Option<PortId> {
-        let (course, len) = (lanes.course[i], lanes.len[i]);
-        if entry.target() != course.sender() {
+        if !self.is_sender(lanes, entry, i) {
             return None;
         }
+        let (course, len) = (self.course(lanes, i), lanes.len[i]);
         self.counters.server_out(entry.target(), len);
-        if let Alike::Course(of_all) = self.alike {
-            return Some(of_all.exit());
+        if !A::TOGETHER {
+            self.counters.router_out(course.router(), 1, u64::from(len));
         }
-        self.counters.router_out(course.router(), 1, u64::from(len));
         Some(course.exit())
     }
 
-    /// The port of a server that a frame of this trail may go to, and in the low bytes its MAC.
+    /// The port of a server that frame `i` may go to, and in the low bytes its MAC.
     #[inline(always)]
-    fn door(&self, place: u16, target: TargetId) -> Option<(PortId, u64)> {
+    fn door(&self, lanes: &Lanes, target: TargetId, i: usize) -> Option<(PortId, u64)> {
         let door = self.doors[target.index() & (TARGETS_MAX - 1)];
         let port = (door >> 48) as u8;
-        let trail = if let Alike::Trail(of_all) = self.alike { of_all } else { self.trail(place) };
-        (trail.exits >> (port & 63) & 1 != 0).then_some((PortId(port), door))
+        let exits = self.along.exits(self.trails, lanes.trail[i]);
+        (exits >> (port & 63) & 1 != 0).then_some((PortId(port), door))
     }
 
     /// To a server: six bytes.
     #[inline(always)]
     fn send<F: Frames + ?Sized>(
         &self,
-        place: u16,
+        lanes: &Lanes,
         target: TargetId,
         frames: &mut F,
         i: usize,
     ) -> Option<PortId> {
-        let (port, door) = self.door(place, target)?;
+        let (port, door) = self.door(lanes, target, i)?;
         let frame = frames.look(i);
         let [mac @ .., _, _] = door.to_le_bytes();
         *frame.data.first_chunk_mut::<6>()? = mac;
         self.counters.server_in(target, frame.len);
-        if !matches!(self.alike, Alike::Trail(_)) {
-            self.counters.router_in(self.trail(place).course.router(), 1, u64::from(frame.len));
+        if !A::TOGETHER {
+            self.counters.router_in(self.trail(lanes, i).course.router(), 1, u64::from(frame.len));
         }
         Some(port)
     }
@@ -117,21 +193,50 @@ impl Settler<'_> {
     /// Stamps a flow where that is due, and nothing else hangs on it. A call, so
     /// that the pass over flows that are stamped already is straight.
     #[inline(never)]
-    fn stamp<const SERVES: bool>(&self, shard: &Shard, trail: u16, at: Place<'_>, entry: Entry) -> bool {
-        let course = self.trail(trail).course;
+    fn stamp<const SERVES: bool>(
+        &self,
+        shard: &Shard,
+        lanes: &Lanes,
+        at: Place<'_>,
+        entry: Entry,
+        i: usize,
+    ) -> bool {
         let stamps = entry.is_due(self.tick, SERVES)
-            && course.stamps()
+            && self.trail(lanes, i).course.stamps()
             && entry.rests(SERVES)
             && if SERVES {
-                entry.target() == course.sender()
+                self.is_sender(lanes, entry, i)
             } else {
-                self.door(trail, entry.target()).is_some()
+                self.door(lanes, entry.target(), i).is_some()
             }
             && !shard.is_expired(entry, self.timeouts);
         if stamps {
             at.stamp(entry, self.tick);
         }
         stamps
+    }
+}
+
+impl<'a> Settler<'a, One<'a>> {
+    /// Counts the frames of a burst for their router, but for those that are `left`.
+    #[inline(always)]
+    fn count_together<F: Frames + ?Sized, const SERVES: bool>(
+        &self,
+        left: u32,
+        frames: &mut F,
+        count: usize,
+    ) {
+        if left == all(count) || SERVES && cfg!(flowswitch_unobserved) {
+            return;
+        }
+        let sent = count as u64 - u64::from(left.count_ones());
+        let bytes = frames.bytes_admitted() - bits(left).map(|i| u64::from(frames.look(i).len)).sum::<u64>();
+        let router = self.along.trail.course.router();
+        if SERVES {
+            self.counters.router_out(router, sent, bytes);
+        } else {
+            self.counters.router_in(router, sent, bytes);
+        }
     }
 }
 
@@ -150,29 +255,6 @@ struct Settled {
 }
 
 impl Settled {
-    /// Counts for their router those of `count` frames that were sent without a second look.
-    #[inline(always)]
-    fn count_at_once<F: Frames + ?Sized>(
-        &self,
-        settler: &Settler<'_>,
-        alike: Alike<'_>,
-        frames: &mut F,
-        count: usize,
-    ) {
-        let aside = self.second | self.stale | self.left;
-        if matches!(alike, Alike::Nothing) || aside == all(count) {
-            return;
-        }
-        let sent = count as u64 - u64::from(aside.count_ones());
-        let bytes = frames.bytes_admitted() - bits(aside).map(|i| u64::from(frames.look(i).len)).sum::<u64>();
-        match alike {
-            Alike::Trail(trail) => settler.counters.router_in(trail.course.router(), sent, bytes),
-            Alike::Course(_) if cfg!(flowswitch_unobserved) => {}
-            Alike::Course(course) => settler.counters.router_out(course.router(), sent, bytes),
-            Alike::Nothing => {}
-        }
-    }
-
     /// Frame `i`, whose entry is there, is sent; `data`: it is a server's data.
     #[inline(always)]
     fn note(&mut self, i: usize, at: Place<'_>, data: bool, lanes: &mut Lanes, shard: &Shard) {
@@ -317,46 +399,55 @@ impl Engine {
             shard,
             lines: shard.view(),
         };
-        let found = read_all::<F, SERVES, MIXED>(&reader, origin, (lanes, &mut firsts), frames, count);
+        let (mut found, like) = if MIXED {
+            (read_mixed::<F, SERVES>(&reader, origin, (lanes, &mut firsts), frames, count), None)
+        } else {
+            read_all::<F, SERVES>(&reader, (lanes, &mut firsts), frames, count)
+        };
         let settler = Settler {
             doors: self.tables.doors.all(),
             trails: self.trails.all(),
             counters: self.counters[self.worker.index()].counting(),
             tick: shard.tick(),
             timeouts: &self.tables.timeouts,
-            alike: Alike::Nothing,
+            station_to_door: (u64::from(origin as u8) ^ IPV4) << 48,
+            along: Each,
         };
         let others = found.others;
-        let alike = if MIXED {
-            Alike::Nothing
-        } else if SERVES {
-            lanes.one_course(count).map_or(Alike::Nothing, Alike::Course)
-        } else {
-            lanes.one_trail(count).map_or(Alike::Nothing, |place| Alike::Trail(settler.trail(place)))
-        };
-        let mut settle = |settler: &Settler<'_>| {
-            settle_all::<F, SERVES, MIXED>(settler, (lanes, &firsts), shard, frames, count, others)
-        };
-        // Told apart out here: a pass of its own for each.
-        let mut settled = match alike {
+        let table = (&firsts, shard);
+        let mut settled = if found.apart == all(count) {
             // A burst of SYNs, or of fragments.
-            _ if found.apart == all(count) => Settled { left: found.apart, ..Settled::default() },
-            Alike::Trail(trail) => settle(&Settler { alike: Alike::Trail(trail), ..settler }),
-            Alike::Course(course) => settle(&Settler { alike: Alike::Course(course), ..settler }),
-            Alike::Nothing => settle(&settler),
+            Settled { left: found.apart, ..Settled::default() }
+        } else if let Some(place) = like {
+            let settler = settler.along(self.trails.at(place));
+            let settled = settle_both::<F, _, SERVES, MIXED>(
+                &settler,
+                lanes,
+                table,
+                frames,
+                (count, others),
+                found.apart,
+            );
+            settler.count_together::<F, SERVES>(settled.left, frames, count);
+            settled
+        } else {
+            settle_both::<F, _, SERVES, MIXED>(&settler, lanes, table, frames, (count, others), found.apart)
         };
-        settled.count_at_once(&settler, alike, frames, count);
-        if settled.second | settled.stale != 0 {
-            settled.left |= settled.second & found.apart;
-            settled.second &= !found.apart;
-            settle_late::<F, SERVES>(&settler, lanes, shard, frames, &mut settled);
+        if let Some(place) = like {
+            for i in bits(settled.left).map(|i| i & (BURST - 1)) {
+                if SERVES {
+                    reader.retrace(&frames.look(i), lanes, i, &mut found);
+                } else {
+                    lanes.trail[i] = place;
+                }
+            }
         }
         for i in bits(found.fragments) {
             let hash = lanes.apart[i & (BURST - 1)];
             let is_mine = MIXED || worker_of(hash, self.workers) == self.worker;
             if is_mine
                 && let Some(Known::Target(target)) = self.fragments.find(hash, now)
-                && let Some(exit) = settler.send(lanes.trail[i & (BURST - 1)], target, frames, i)
+                && let Some(exit) = settler.send(lanes, target, frames, i & (BURST - 1))
             {
                 settled.exits.note(i, exit);
                 settled.left &= !(1 << i);
@@ -372,9 +463,48 @@ impl Engine {
     }
 }
 
-/// The first pass.
+/// The first pass over frames of one origin; the place of the trail that all go along, of servers' frames but for
+/// their senders, if that is one.
+///
+/// It is hoped that all are like the first one: a trail is not looked for again then. With the first that is not,
+/// hope ends for this burst.
 #[inline(always)]
-fn read_all<'a, F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
+fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
+    reader: &Reader<'a, SERVES>,
+    (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+    frames: &mut F,
+    count: usize,
+) -> (Found, Option<u16>) {
+    let mut found = Found::default();
+    let like = frames.look(0).data.first_chunk().and_then(|bytes| reader.trails.find_tcp::<SERVES>(bytes));
+    let mut read = 0;
+    if let Some((place, trail)) = like {
+        while read < count && reader.read_like(trail, &frames.admit(read), (lanes, firsts), read, &mut found)
+        {
+            read += 1;
+        }
+        if read == count {
+            return (found, Some(place));
+        }
+        for i in 0..read {
+            reader.retrace(&frames.look(i), lanes, i, &mut found);
+        }
+    } else if count != 0 {
+        frames.admit(0);
+    }
+    for i in read..count {
+        // The one that ended the hope is admitted already.
+        let frame = if i == read { frames.look(i) } else { frames.admit(i) };
+        read_one(reader, &frame, (lanes, firsts), i, &mut found);
+    }
+    // Servers' are told from one another by their trails then.
+    let may_be_one = !SERVES && found.apart != all(count);
+    (found, if may_be_one { lanes.one_trail(count) } else { None })
+}
+
+/// The first pass over those of the frames that are of this origin.
+#[inline(always)]
+fn read_mixed<'a, F: Frames + ?Sized, const SERVES: bool>(
     reader: &Reader<'a, SERVES>,
     origin: u16,
     (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
@@ -383,31 +513,60 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
 ) -> Found {
     let mut found = Found::default();
     for i in 0..count {
-        if MIXED && frames.head(i).origin() != origin {
+        if frames.head(i).origin() == origin {
+            read_one(reader, &frames.look(i), (lanes, firsts), i, &mut found);
+        } else {
             found.others |= 1 << i;
-            continue;
-        }
-        let frame = if MIXED { frames.look(i) } else { frames.admit(i) };
-        if !reader.read(&frame, (lanes, firsts), i, &mut found) {
-            reader.read_on(frames.look(i), (lanes, firsts), i, &mut found);
         }
     }
     found
 }
 
-/// The second pass, by what flows' first lines know of them. Not over the frames of `others`.
 #[inline(always)]
-fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
-    settler: &Settler<'_>,
-    (lanes, firsts): (&mut Lanes, &Firsts<'_>),
-    shard: &Shard,
+fn read_one<'a, const SERVES: bool>(
+    reader: &Reader<'a, SERVES>,
+    frame: &Look<'_>,
+    (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+    i: usize,
+    found: &mut Found,
+) {
+    if !reader.read(frame, (lanes, firsts), i, found) {
+        reader.read_on(frame, (lanes, firsts), i, found);
+    }
+}
+
+/// The second pass, by both lines; not over the frames of `others`. `apart`: no flow is looked for.
+#[inline(always)]
+fn settle_both<'a, F: Frames + ?Sized, A: Along<'a>, const SERVES: bool, const MIXED: bool>(
+    settler: &Settler<'a, A>,
+    lanes: &mut Lanes,
+    (firsts, shard): (&Firsts<'_>, &Shard),
     frames: &mut F,
-    count: usize,
-    others: u32,
+    (count, others): (usize, u32),
+    apart: u32,
+) -> Settled {
+    let mut settled =
+        settle_all::<F, A, SERVES, MIXED>(settler, lanes, (firsts, shard), frames, (count, others));
+    if settled.second | settled.stale != 0 {
+        settled.left |= settled.second & apart;
+        settled.second &= !apart;
+        settle_late::<F, A, SERVES>(settler, lanes, shard, frames, &mut settled);
+    }
+    settled
+}
+
+/// The second pass, by what flows' first lines know of them.
+#[inline(always)]
+fn settle_all<'a, F: Frames + ?Sized, A: Along<'a>, const SERVES: bool, const MIXED: bool>(
+    settler: &Settler<'a, A>,
+    lanes: &mut Lanes,
+    (firsts, shard): (&Firsts<'_>, &Shard),
+    frames: &mut F,
+    (count, others): (usize, u32),
 ) -> Settled {
     let mut settled = Settled::default();
-    if let Alike::Course(course) = settler.alike {
-        settled.exits = Exits([course.exit(); BURST]);
+    if SERVES && A::TOGETHER {
+        settled.exits = Exits([settler.trail(lanes, 0).course.exit(); BURST]);
     }
     for (i, first) in firsts.iter().enumerate().take(count) {
         if MIXED && others >> i & 1 != 0 {
@@ -422,7 +581,7 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
             put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
             continue;
         };
-        if !matches!(settler.alike, Alike::Course(_)) {
+        if !SERVES || !A::TOGETHER {
             settled.exits.note(i, exit);
         }
         settled.note(i, at, SERVES && lanes.data[i], lanes, shard);
@@ -439,8 +598,8 @@ fn put_aside(set: &mut u32, i: usize) {
 
 /// What is in its second line, or a server's that is to be stamped first.
 #[inline(always)]
-fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
-    settler: &Settler<'_>,
+fn settle_late<'a, F: Frames + ?Sized, A: Along<'a>, const SERVES: bool>(
+    settler: &Settler<'a, A>,
     lanes: &mut Lanes,
     shard: &Shard,
     frames: &mut F,
@@ -464,10 +623,10 @@ fn settle_late<F: Frames + ?Sized, const SERVES: bool>(
         }
     }
     for i in bits(stale).map(|i| i & (BURST - 1)) {
-        let (trail, hash, lines) = (lanes.trail[i], lanes.hash[i], shard.view());
+        let (hash, lines) = (lanes.hash[i], shard.view());
         let found = lines.first(hash).look(hash).or_else(|| lines.second(hash).look(hash));
         if let Some((at, entry)) = found
-            && settler.stamp::<SERVES>(shard, trail, at, entry)
+            && settler.stamp::<SERVES>(shard, lanes, at, entry, i)
             && let stamped = (at, entry.at(settler.tick))
             && let Some(exit) = settler.settle::<F, SERVES>(lanes, shard, stamped, frames, i)
         {

@@ -20,6 +20,8 @@ pub(crate) struct Lanes {
     pub(crate) apart: [u64; BURST],
     /// What its trail says of a server's frame.
     pub(crate) course: [Course; BURST],
+    /// A server's frame of a burst that is [read alike](Reader::read_like): [`PlainTcp::source_station`].
+    pub(crate) sender: [u64; BURST],
     /// A server's frame: its bytes.
     pub(crate) len: [u32; BURST],
     /// A server's data: the sequence number behind it.
@@ -38,6 +40,7 @@ impl Default for Lanes {
             hash: [NO_FLOW; BURST],
             apart: [0; BURST],
             course: [Course::default(); BURST],
+            sender: [0; BURST],
             len: [0; BURST],
             next: [0; BURST],
             trail: [0; BURST],
@@ -48,15 +51,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// The course of the first `count` frames, but for their senders, if it is one.
-    #[inline(always)]
-    pub(crate) fn one_course(&self, count: usize) -> Option<Course> {
-        let [first, ..] = self.course;
-        let courses = self.course.get(..count)?;
-        (courses.iter().fold(0, |differs, course| differs | course.differs(first)) == 0).then_some(first)
-    }
-
-    /// The trail that the first `count` frames go along, if that is one.
+    /// The place of the trail that the first `count` frames go along, as far as they have one, if it is one.
     #[inline(always)]
     pub(crate) fn one_trail(&self, count: usize) -> Option<u16> {
         let [first, ..] = self.trail;
@@ -117,29 +112,64 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         let Some(bytes) = frame.data.first_chunk() else { return false };
         let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
         let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
-        self.fill(&tcp, (place, trail), frame.len, (lanes, firsts), i, found);
+        lanes.trail[i] = place;
+        lanes.course[i] = trail.course;
+        self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         true
     }
 
-    /// Fills the lanes of a TCP packet in untagged IPv4, of `len` bytes, that goes along this trail.
+    /// The same of a frame of which it is hoped that it goes along this trail as the one before did. Of a server's
+    /// it is left open which server has sent it; trail and course are for [`Self::retrace`].
+    #[inline(always)]
+    pub(crate) fn read_like(
+        &self,
+        trail: &Trail,
+        frame: &Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        found: &mut Found,
+    ) -> bool {
+        let Some(bytes) = frame.data.first_chunk() else { return false };
+        if !self.trails.is_like::<SERVES>(bytes, trail) {
+            return false;
+        }
+        let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
+        if SERVES {
+            lanes.sender[i] = tcp.source_station();
+        }
+        self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
+        true
+    }
+
+    /// The trail that frame `i` goes along is found for a frame that was [read alike](Self::read_like).
+    #[inline(never)]
+    pub(crate) fn retrace(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
+        let i = i & (BURST - 1);
+        match frame.data.first_chunk().and_then(|bytes| self.trails.find_tcp_anywhere::<SERVES>(bytes)) {
+            Some((place, trail)) => {
+                lanes.trail[i] = place;
+                lanes.course[i] = trail.course;
+            }
+            None => self.set_untrodden(lanes, i, found),
+        }
+    }
+
+    /// Fills the lanes of a TCP packet in untagged IPv4, of `len` bytes, that goes along this trail, but for what
+    /// trail that is.
     #[inline(always)]
     fn fill(
         &self,
         tcp: &PlainTcp<'_>,
-        (place, trail): (u16, &Trail),
+        trail: &Trail,
         len: u32,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
     ) {
-        lanes.trail[i] = place;
-        if SERVES {
-            lanes.course[i] = trail.course;
-            if !cfg!(flowswitch_unobserved) {
-                lanes.len[i] = len;
-                lanes.data[i] = tcp.data_len != 0;
-                lanes.next[i] = tcp.next_sequence();
-            }
+        if SERVES && !cfg!(flowswitch_unobserved) {
+            lanes.len[i] = len;
+            lanes.data[i] = tcp.data_len != 0;
+            lanes.next[i] = tcp.next_sequence();
         }
         let hash = trail.hash::<SERVES>(tcp, &self.table_key);
         lanes.hash[i] = hash;
@@ -148,6 +178,14 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         if tcp.is_control() {
             self.set_apart(lanes, i, found);
         }
+    }
+
+    /// Frame `i` is of a kind that has no trail yet.
+    fn set_untrodden(&self, lanes: &mut Lanes, i: usize, found: &mut Found) {
+        lanes.hash[i] = NO_FLOW;
+        found.peculiar |= 1 << i;
+        found.untrodden |= 1 << i;
+        found.apart |= 1 << i;
     }
 
     /// Frame `i` begins or ends a connection: nothing to be settled.
@@ -163,7 +201,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
     #[inline(never)]
     pub(crate) fn read_on(
         &self,
-        frame: Look<'_>,
+        frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
@@ -174,16 +212,14 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             && let Some(bytes) = frame.data.first_chunk()
         {
             let Some((place, trail)) = self.trails.find_tcp_anywhere::<SERVES>(bytes) else {
-                found.peculiar |= 1 << i;
-                found.untrodden |= 1 << i;
-                found.apart |= 1 << i;
-                return;
+                return self.set_untrodden(lanes, i, found);
             };
-            self.fill(&tcp, (place, trail), frame.len, (lanes, firsts), i, found);
-            return;
+            lanes.trail[i] = place;
+            lanes.course[i] = trail.course;
+            return self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         }
         found.peculiar |= 1 << i;
-        let read = self.read_other(&frame, (lanes, firsts), i);
+        let read = self.read_other(frame, (lanes, firsts), i);
         match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,

@@ -89,12 +89,6 @@ impl Course {
     fn vlan(self) -> VlanId {
         VlanId((self.0 >> 48) as u16)
     }
-
-    /// What differs from the other's, the sender aside; 0: nothing.
-    #[inline(always)]
-    pub(crate) fn differs(self, other: Self) -> u64 {
-        (self.0 ^ other.0) >> 16
-    }
 }
 
 impl Default for Course {
@@ -122,6 +116,13 @@ const fn of_tcp(from: bool) -> Key {
 }
 const TO_VIP: Key = of_tcp(false);
 const FROM_VIP: Key = of_tcp(true);
+
+/// The bits of [`FROM_VIP`] but for the server's own address.
+const FROM_ANY: Key = {
+    let [first, second] = FROM_VIP;
+    let server = u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]);
+    [first & !server, second]
+};
 
 const NONE: Trail =
     Trail { key: [0; 2], half: HalfHash::NONE, flow: 0, origin: 0, exits: 0, course: Course::NONE };
@@ -181,6 +182,12 @@ impl Trails {
         self.places[usize::from(place ^ u16::from(taken))] = trail;
     }
 
+    /// The trail at a place.
+    #[inline(always)]
+    pub(crate) fn at(&self, place: u16) -> &Trail {
+        &self.places[usize::from(place) & (TRAILS - 1)]
+    }
+
     /// All places.
     #[inline(always)]
     pub(crate) fn all(&self) -> &[Trail; TRAILS] {
@@ -223,6 +230,17 @@ impl<'a> TrailsFrom<'a> {
         let vip = u32::from_le_bytes(*frame[if FROM { 26 } else { 30 }..].first_chunk()?);
         let stations = u64::from_le_bytes(*frame[4..].first_chunk()?);
         Some(self.place(stations, vip))
+    }
+
+    /// Whether a packet is of this trail's kind, or (`FROM`) would be if another server had sent it.
+    #[inline(always)]
+    pub(crate) fn is_like<const FROM: bool>(self, frame: &[u8; 54], trail: &Trail) -> bool {
+        let (Some(first), Some(second)) = (frame.first_chunk(), frame[PlainTcp::SECOND..].first_chunk())
+        else {
+            return false;
+        };
+        let mask = if FROM { &FROM_ANY } else { &TO_VIP };
+        agrees(first, &trail.key[0], &mask[0]) && agrees(second, &trail.key[1], &mask[1])
     }
 
     #[inline(always)]

@@ -138,9 +138,12 @@ impl Shard {
     /// Whether nothing has been seen of the entry for longer than its state allows.
     #[inline]
     pub fn is_expired(&self, entry: Entry, timeouts: &Timeouts) -> bool {
-        let idle = entry.idle(self.tick);
-        idle != 0
-            && idle > timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize]
+        // Most were stamped in this second: their time-outs are not looked up.
+        if entry.tick() == self.tick {
+            return false;
+        }
+        let timeout = timeouts[usize::from(entry.cluster().0) & (CLUSTERS_MAX - 1)][entry.state() as usize];
+        entry.idle(self.tick) > timeout
     }
 
     /// Stamps the entry with the current second.

@@ -103,6 +103,12 @@ impl<'a> PlainTcp<'a> {
         }
     }
 
+    /// The source station's address, and the EtherType above it, as they lie in the frame.
+    #[inline(always)]
+    pub fn source_station(&self) -> u64 {
+        long(self.frame, 6)
+    }
+
     /// Both stations' addresses, the destination first, as they lie in the frame.
     #[inline(always)]
     pub fn stations(&self) -> (u64, u32) {
