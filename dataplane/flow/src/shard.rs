@@ -21,8 +21,9 @@ const RESET_SECOND_AT: u32 = 48;
 /// An entry that is idle for this long may make room for one of equal worth.
 const IDLE_YIELDS_S: u16 = 60;
 
-/// Every entry is looked at once in this many seconds.
-const SWEEP_S: u64 = 10;
+/// Every entry is looked at once in this many seconds: with what a stamp leaves open, none is kept for more than ten
+/// seconds after its time-out.
+const SWEEP_S: u64 = 7;
 
 /// One worker's flows: a main part, and a small provisional part for handshakes and for mid-flow
 /// segments that no server has answered. Memory: 80 bytes a place, of which there are 1.25 for each flow
@@ -377,7 +378,7 @@ impl Shard {
         self.evicted
     }
 
-    /// Looks at the next lines and forgets what has expired: the whole shard in 10 s, however long
+    /// Looks at the next lines and forgets what has expired: the whole shard in 7 s, however long
     /// the pauses between calls, but at most 512 lines a call. Time-outs shrink as the main part
     /// fills beyond half, to a tenth when it is full (FS-7, E4).
     pub fn age(&mut self, now: Instant, timeouts: &Timeouts) {
