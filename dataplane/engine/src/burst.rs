@@ -1,10 +1,9 @@
 //! The frames that change nothing but their destination: nearly all.
 //!
 //! A plain packet (no beginning and no end of anything) of a kind that is known (a trail), in a flow that has
-//! its stamp or only needs one, is settled here: two passes over the burst, straight
-//! on, one cache line of the table for a packet. Everything else is left, a bit for each frame, to
-//! [`Engine::decide`], which needs nothing of this file: it comes to the same verdict for every frame that is
-//! settled here.
+//! its stamp or only needs one, is settled here: two passes over the burst, straight on, one cache line of the
+//! table for a packet. Everything else is left, a bit for each frame, to [`Engine::decide`], which needs nothing
+//! of this file: it comes to the same verdict for every frame that is settled here.
 
 use crate::Engine;
 use crate::classify::Meta;
@@ -477,8 +476,8 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
 ) -> (Found, Option<u16>) {
     let mut found = Found::default();
     let like = frames.look(0).data.first_chunk().and_then(|bytes| reader.trails.find_tcp::<SERVES>(bytes));
-    let mut read = 0;
     if let Some((place, trail)) = like {
+        let mut read = 0;
         while read < count && reader.read_like(trail, &frames.admit(read), (lanes, firsts), read, &mut found)
         {
             read += 1;
@@ -489,13 +488,16 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
         for i in 0..read {
             reader.retrace(&frames.look(i), lanes, i, &mut found);
         }
-    } else if count != 0 {
-        frames.admit(0);
-    }
-    for i in read..count {
         // The one that ended the hope is admitted already.
-        let frame = if i == read { frames.look(i) } else { frames.admit(i) };
-        read_one(reader, &frame, (lanes, firsts), i, &mut found);
+        read_one(reader, &frames.look(read), (lanes, firsts), read, &mut found);
+        for i in read + 1..count {
+            read_one(reader, &frames.admit(i), (lanes, firsts), i, &mut found);
+        }
+    } else {
+        // Where the first is of another kind than the plainest, so are most.
+        for i in 0..count {
+            reader.read_on(&frames.admit(i), (lanes, firsts), i, &mut found);
+        }
     }
     // Servers' are told from one another by their trails then.
     let may_be_one = !SERVES && found.apart != all(count);
