@@ -51,6 +51,13 @@ impl Default for Lanes {
 }
 
 impl Lanes {
+    /// Frame `i` goes along this trail, which is at `place`.
+    #[inline(always)]
+    fn go_along(&mut self, i: usize, place: u16, trail: &Trail) {
+        self.trail[i] = place;
+        self.course[i] = trail.course;
+    }
+
     /// The place of the trail that the first `count` frames go along, as far as they have one, if it is one.
     #[inline(always)]
     pub(crate) fn one_trail(&self, count: usize) -> Option<u16> {
@@ -112,8 +119,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         let Some(bytes) = frame.data.first_chunk() else { return false };
         let Some((place, trail)) = self.trails.find_tcp::<SERVES>(bytes) else { return false };
         let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
-        lanes.trail[i] = place;
-        lanes.course[i] = trail.course;
+        lanes.go_along(i, place, trail);
         self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         true
     }
@@ -146,10 +152,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
     pub(crate) fn retrace(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
         match frame.data.first_chunk().and_then(|bytes| self.trails.find_tcp_anywhere::<SERVES>(bytes)) {
-            Some((place, trail)) => {
-                lanes.trail[i] = place;
-                lanes.course[i] = trail.course;
-            }
+            Some((place, trail)) => lanes.go_along(i, place, trail),
             None => self.set_untrodden(lanes, i, found),
         }
     }
@@ -171,13 +174,18 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             lanes.data[i] = tcp.data_len != 0;
             lanes.next[i] = tcp.next_sequence();
         }
-        let hash = trail.hash::<SERVES>(tcp, &self.table_key);
-        lanes.hash[i] = hash;
-        firsts[i] = self.lines.first(hash);
-        firsts[i].prefetch();
+        self.look_for(trail.hash::<SERVES>(tcp, &self.table_key), (lanes, firsts), i);
         if tcp.is_control() {
             self.set_apart(lanes, i, found);
         }
+    }
+
+    /// Frame `i` is of the flow of this hash, whose first line is asked for.
+    #[inline(always)]
+    fn look_for(&self, hash: u64, (lanes, firsts): (&mut Lanes, &mut Firsts<'a>), i: usize) {
+        lanes.hash[i] = hash;
+        firsts[i] = self.lines.first(hash);
+        firsts[i].prefetch();
     }
 
     /// Frame `i` is of a kind that has no trail yet.
@@ -214,8 +222,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             let Some((place, trail)) = self.trails.find_tcp_anywhere::<SERVES>(bytes) else {
                 return self.set_untrodden(lanes, i, found);
             };
-            lanes.trail[i] = place;
-            lanes.course[i] = trail.course;
+            lanes.go_along(i, place, trail);
             return self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         }
         found.peculiar |= 1 << i;
@@ -239,8 +246,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         let kind = Kind::other(ends, &plain, sides.vip);
         let Some((place, trail)) = self.trails.find(&kind) else { return Read::Untrodden };
         let [a, b] = sides.client;
-        lanes.trail[i] = place;
-        lanes.course[i] = trail.course;
+        lanes.go_along(i, place, trail);
         lanes.len[i] = frame.len;
         lanes.data[i] = false;
         if plain.later {
@@ -270,10 +276,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             }
             _ => {}
         }
-        let hash = FlowKey::from_words([a, b, word]).hash(&self.table_key);
-        lanes.hash[i] = hash;
-        firsts[i] = self.lines.first(hash);
-        firsts[i].prefetch();
+        self.look_for(FlowKey::from_words([a, b, word]).hash(&self.table_key), (lanes, firsts), i);
         Read::Flow
     }
 }
