@@ -42,6 +42,100 @@ pub fn agrees(bytes: &[u8; 16], like: &u128, mask: &u128) -> bool {
     }
 }
 
+/// Which of four words is `sought`: the first of them, if there are several.
+///
+/// Seven instructions, of which the compiler makes eleven of comparisons one by one.
+#[inline(always)]
+pub fn find4(words: &[Cell<u64>; 4], sought: &u64) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse4.1"))]
+    let found = {
+        use core::arch::x86_64::{
+            __m128i, _mm_castpd_si128, _mm_castsi128_ps, _mm_cmpeq_epi64, _mm_loaddup_pd, _mm_loadu_si128,
+            _mm_movemask_ps, _mm_packs_epi32,
+        };
+        // SAFETY: SSE4.1 is there, or the program was built for another machine. The words are 32 bytes, which
+        // nobody changes meanwhile: a cell is its thread's alone. Of `sought` eight bytes are read.
+        unsafe {
+            let at = words.as_ptr().cast::<__m128i>();
+            let sought = _mm_castpd_si128(_mm_loaddup_pd(core::ptr::from_ref(sought).cast()));
+            let low = _mm_cmpeq_epi64(sought, _mm_loadu_si128(at));
+            let high = _mm_cmpeq_epi64(sought, _mm_loadu_si128(at.add(1)));
+            _mm_movemask_ps(_mm_castsi128_ps(_mm_packs_epi32(low, high))).cast_unsigned()
+        }
+    };
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse4.1")))]
+    let found = words.iter().enumerate().fold(0_u32, |set, (i, word)| set | u32::from(word.get() == *sought) << i);
+    let at = core::num::NonZero::new(found)?.trailing_zeros() as usize;
+    // SAFETY: a bit for each word, of which one is set.
+    unsafe { core::hint::assert_unchecked(at < 4) };
+    Some(at)
+}
+
+/// Which of 32 bytes are `sought`, a bit for each.
+#[inline(always)]
+pub fn equal32(bytes: &[u8; 32], sought: u8) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of the architecture; 32 bytes are read.
+    unsafe {
+        use core::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+        let at = bytes.as_ptr().cast::<__m128i>();
+        let sought = _mm_set1_epi8(sought.cast_signed());
+        let low = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at), sought)).cast_unsigned();
+        let high = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at.add(1)), sought)).cast_unsigned();
+        low | high << 16
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        bytes.iter().enumerate().fold(0, |set, (i, byte)| set | u32::from(*byte == sought) << i)
+    }
+}
+
+/// What is found of many runs of sixteen bytes that differ from what they are hoped to be.
+///
+/// Three instructions for a run; what is asked is asked once, in the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Differences(Wide);
+
+#[cfg(target_arch = "x86_64")]
+type Wide = core::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Wide = u128;
+
+impl Differences {
+    /// None yet.
+    #[inline(always)]
+    pub fn none() -> Self {
+        // SAFETY: all bytes zero is a value of either type.
+        Self(unsafe { core::mem::zeroed() })
+    }
+
+    /// Notes in which bits `bytes` differ from `like`; both as they lie in memory.
+    #[inline(always)]
+    pub fn note(&mut self, bytes: &[u8; 16], like: &u128) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is part of the architecture. Both are references to sixteen bytes; a u128 is aligned to as
+        // many, which is asserted.
+        unsafe {
+            use core::arch::x86_64::{_mm_load_si128, _mm_loadu_si128, _mm_or_si128, _mm_xor_si128};
+            const { assert!(align_of::<u128>() >= align_of::<Wide>()) };
+            let like = _mm_load_si128(core::ptr::from_ref(like).cast());
+            self.0 = _mm_or_si128(self.0, _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().cast()), like));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self.0 |= u128::from_ne_bytes(*bytes) ^ like;
+        }
+    }
+
+    /// Whether any was noted where `mask` has ones.
+    #[inline(always)]
+    pub fn any(self, mask: &u128) -> bool {
+        // SAFETY: both types are sixteen bytes, and any bytes are a value of a u128.
+        let noted: u128 = unsafe { core::mem::transmute(self.0) };
+        noted & mask != 0
+    }
+}
+
 /// Types of which all bytes zero is a value, and which own nothing.
 pub trait Plain: sealed::Sealed {}
 
@@ -258,6 +352,50 @@ mod tests {
             assert!(!agrees(&bytes, &as_word(like), &u128::MAX), "{bit}");
             assert!(!agrees(&bytes, &as_word(like), &as_word(only)), "{bit}");
             assert!(agrees(&bytes, &as_word(like), &!as_word(only)), "{bit}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_four_is_found() {
+        let words = [7, u64::MAX, 1 << 63, 7 << 32].map(Cell::new);
+        for (i, word) in words.iter().enumerate() {
+            assert_eq!(find4(&words, &word.get()), Some(i));
+        }
+        // Half of a word is none.
+        for other in [0, 8, 7 << 32 | 7, 1, u64::MAX >> 1, 1 << 31] {
+            assert_eq!(find4(&words, &other), None, "{other:x}");
+        }
+        words[3].set(7);
+        assert_eq!(find4(&words, &7), Some(0));
+    }
+
+    #[test]
+    fn of_32_bytes_all_that_are_equal_are_told() {
+        let bytes: [u8; 32] = core::array::from_fn(|i| if i % 5 == 1 { 0xff } else { i as u8 });
+        let slow = |sought| (0..32).fold(0, |set, i| set | u32::from(bytes[i] == sought) << i);
+        for sought in 0..=255 {
+            assert_eq!(equal32(&bytes, sought), slow(sought), "{sought}");
+        }
+        assert_eq!(equal32(&[7; 32], 7), u32::MAX);
+    }
+
+    #[test]
+    fn differences_are_of_any_run_and_where_the_mask_says_so() {
+        let like = core::array::from_fn(|i| i as u8 * 16);
+        let word = u128::from_ne_bytes(like);
+        let mut none = Differences::none();
+        none.note(&like, &word);
+        assert!(!none.any(&u128::MAX));
+        for bit in 0..128 {
+            let mut bytes = like;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let mut only = [0; 16];
+            only[bit / 8] = 1 << (bit % 8);
+            let only = u128::from_ne_bytes(only);
+            let mut some = none;
+            some.note(&bytes, &word);
+            some.note(&like, &word);
+            assert!(some.any(&u128::MAX) && some.any(&only) && !some.any(&!only), "{bit}");
         }
     }
 

@@ -11,6 +11,7 @@
 //! Nothing here reads a clock, draws a number, allocates, waits or knows what device it runs on.
 //! What a frame can cause beside its own verdict goes into the [`Outbox`].
 
+mod alike;
 mod announce;
 mod bridge;
 mod burst;

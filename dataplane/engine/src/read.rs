@@ -20,8 +20,6 @@ pub(crate) struct Lanes {
     pub(crate) apart: [u64; BURST],
     /// What its trail says of a server's frame.
     pub(crate) course: [Course; BURST],
-    /// A server's frame of a burst that is [read alike](Reader::read_like): [`PlainTcp::source_station`].
-    pub(crate) sender: [u64; BURST],
     /// A server's frame: its bytes.
     pub(crate) len: [u32; BURST],
     /// A server's data: the sequence number behind it.
@@ -30,8 +28,8 @@ pub(crate) struct Lanes {
     pub(crate) trail: [u16; BURST],
     /// A server's data: its flow's place.
     pub(crate) slot: [Slot; BURST],
-    /// A server's segment with data: how far it has come is remembered (FS-10).
-    pub(crate) data: [bool; BURST],
+    /// A server's segment: bytes of data. If there are any, how far it has come is remembered (FS-10).
+    pub(crate) data_len: [u16; BURST],
 }
 
 impl Default for Lanes {
@@ -40,12 +38,11 @@ impl Default for Lanes {
             hash: [NO_FLOW; BURST],
             apart: [0; BURST],
             course: [Course::default(); BURST],
-            sender: [0; BURST],
             len: [0; BURST],
             next: [0; BURST],
             trail: [0; BURST],
             slot: [Slot::default(); BURST],
-            data: [false; BURST],
+            data_len: [0; BURST],
         }
     }
 }
@@ -56,14 +53,6 @@ impl Lanes {
     fn go_along(&mut self, i: usize, place: u16, trail: &Trail) {
         self.trail[i] = place;
         self.course[i] = trail.course;
-    }
-
-    /// The place of the trail that the first `count` frames go along, as far as they have one, if it is one.
-    #[inline(always)]
-    pub(crate) fn one_trail(&self, count: usize) -> Option<u16> {
-        let [first, ..] = self.trail;
-        let trails = self.trail.get(..count)?;
-        (trails.iter().fold(0, |differs, trail| differs | (trail ^ first)) == 0).then_some(first)
     }
 }
 
@@ -124,30 +113,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         true
     }
 
-    /// The same of a frame of which it is hoped that it goes along this trail as the one before did. Of a server's
-    /// it is left open which server has sent it; trail and course are for [`Self::retrace`].
-    #[inline(always)]
-    pub(crate) fn read_like(
-        &self,
-        trail: &Trail,
-        frame: &Look<'_>,
-        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
-        i: usize,
-        found: &mut Found,
-    ) -> bool {
-        let Some(bytes) = frame.data.first_chunk() else { return false };
-        if !self.trails.is_like::<SERVES>(bytes, trail) {
-            return false;
-        }
-        let Some(tcp) = PlainTcp::read_shaped(bytes, frame.len) else { return false };
-        if SERVES {
-            lanes.sender[i] = tcp.source_station();
-        }
-        self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
-        true
-    }
-
-    /// The trail that frame `i` goes along is found for a frame that was [read alike](Self::read_like).
+    /// The trail that frame `i` goes along is found, for one of a burst that was read as if all were alike.
     #[inline(never)]
     pub(crate) fn retrace(&self, frame: &Look<'_>, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
@@ -157,8 +123,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         }
     }
 
-    /// Fills the lanes of a TCP packet in untagged IPv4, of `len` bytes, that goes along this trail, but for what
-    /// trail that is.
+    /// Fills the lanes of a TCP packet in untagged IPv4, of `len` bytes, but for the trail that it goes along.
     #[inline(always)]
     fn fill(
         &self,
@@ -171,7 +136,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
     ) {
         if SERVES && !cfg!(flowswitch_unobserved) {
             lanes.len[i] = len;
-            lanes.data[i] = tcp.data_len != 0;
+            lanes.data_len[i] = tcp.data_len() as u16;
             lanes.next[i] = tcp.next_sequence();
         }
         self.look_for(trail.hash::<SERVES>(tcp, &self.table_key), (lanes, firsts), i);
@@ -198,7 +163,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
 
     /// Frame `i` begins or ends a connection: nothing to be settled.
     #[inline(never)]
-    fn set_apart(&self, lanes: &mut Lanes, i: usize, found: &mut Found) {
+    pub(crate) fn set_apart(&self, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
         found.apart |= 1 << i;
         self.shard.prefetch_firsts(lanes.hash[i]);
@@ -248,7 +213,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         let [a, b] = sides.client;
         lanes.go_along(i, place, trail);
         lanes.len[i] = frame.len;
-        lanes.data[i] = false;
+        lanes.data_len[i] = 0;
         if plain.later {
             // A server's is bridged.
             let what =
@@ -272,7 +237,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
                     return Read::Peculiar;
                 };
                 lanes.next[i] = u32::from_be_bytes(*sequence).wrapping_add(plain.data_len);
-                lanes.data[i] = true;
+                lanes.data_len[i] = plain.data_len as u16;
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::Engine;
 use crate::bridge::{Learner, NO_ROUTER};
 use crate::classify::{Meta, Way};
 use crate::tables::{HopWay, Station, Tables};
-use dataplane_cpu::agrees;
+use dataplane_cpu::{Differences, agrees};
 use dataplane_flow::{ClusterId, FlowKey, HalfHash, HashKey, KeyKind, RouterId, TargetId};
 use dataplane_message::PortRole;
 use dataplane_port::{Head, PortId, PortSet, VlanId};
@@ -182,12 +182,6 @@ impl Trails {
         self.places[usize::from(place ^ u16::from(taken))] = trail;
     }
 
-    /// The trail at a place.
-    #[inline(always)]
-    pub(crate) fn at(&self, place: u16) -> &Trail {
-        &self.places[usize::from(place) & (TRAILS - 1)]
-    }
-
     /// All places.
     #[inline(always)]
     pub(crate) fn all(&self) -> &[Trail; TRAILS] {
@@ -230,17 +224,6 @@ impl<'a> TrailsFrom<'a> {
         let vip = u32::from_le_bytes(*frame[if FROM { 26 } else { 30 }..].first_chunk()?);
         let stations = u64::from_le_bytes(*frame[4..].first_chunk()?);
         Some(self.place(stations, vip))
-    }
-
-    /// Whether a packet is of this trail's kind, or (`FROM`) would be if another server had sent it.
-    #[inline(always)]
-    pub(crate) fn is_like<const FROM: bool>(self, frame: &[u8; 54], trail: &Trail) -> bool {
-        let (Some(first), Some(second)) = (frame.first_chunk(), frame[PlainTcp::SECOND..].first_chunk())
-        else {
-            return false;
-        };
-        let mask = if FROM { &FROM_ANY } else { &TO_VIP };
-        agrees(first, &trail.key[0], &mask[0]) && agrees(second, &trail.key[1], &mask[1])
     }
 
     #[inline(always)]
@@ -341,6 +324,24 @@ fn kind_of(head: &Head<'_>, serves: bool, ends: &[u8; 12]) -> Option<Kind> {
 }
 
 impl Trail {
+    /// Notes where a frame differs from those of this trail, which are TCP.
+    #[inline(always)]
+    pub(crate) fn compare(&self, frame: &[u8; PlainTcp::LEN], differences: &mut [Differences; 2]) {
+        let [first, second] = differences;
+        if let (Some(a), Some(b)) = (frame.first_chunk(), frame[PlainTcp::SECOND..].first_chunk()) {
+            first.note(a, &self.key[0]);
+            second.note(b, &self.key[1]);
+        }
+    }
+
+    /// Whether none of the frames that were [compared](Self::compare) is of another kind, but that (`FROM`) another
+    /// server may have sent it.
+    #[inline(always)]
+    pub(crate) fn are_like<const FROM: bool>(differences: [Differences; 2]) -> bool {
+        let mask = if FROM { &FROM_ANY } else { &TO_VIP };
+        !differences[0].any(&mask[0]) && !differences[1].any(&mask[1])
+    }
+
     /// The hash of a TCP packet's flow; of this trail's, in untagged IPv4. `FROM`: it comes from the VIP.
     #[inline(always)]
     pub(crate) fn hash<const FROM: bool>(&self, tcp: &PlainTcp<'_>, key: &HashKey) -> u64 {

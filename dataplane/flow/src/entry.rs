@@ -137,6 +137,23 @@ pub const STAMP_S: u16 = 4;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry(pub(crate) u64);
 
+/// What [`Entry::rests_at`] looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Resting {
+    mask: u64,
+    word: u64,
+}
+
+impl Resting {
+    /// For packets in second `tick`, of servers: `outbound`.
+    #[inline(always)]
+    pub fn new(tick: u16, outbound: bool) -> Self {
+        let rests = u64::from(if outbound { Entry::RESTS_OUTBOUND } else { Entry::RESTS_INBOUND }) << 56;
+        let mask = u64::from(!(STAMP_S - 1)) << 16;
+        Self { mask: rests | mask, word: rests | u64::from(tick) << 16 & mask }
+    }
+}
+
 impl Entry {
     /// Flag: a server opened the flow (FS-25).
     pub const FROM_SERVER: u8 = 1;
@@ -190,9 +207,13 @@ impl Entry {
     /// changes nothing in it: it rests, and was stamped in the same [`STAMP_S`] seconds.
     #[inline(always)]
     pub fn rests_at(self, tick: u16, outbound: bool) -> bool {
-        let rests = u64::from(if outbound { Self::RESTS_OUTBOUND } else { Self::RESTS_INBOUND }) << 56;
-        let mask = u64::from(!(STAMP_S - 1)) << 16;
-        self.0 & (rests | mask) == rests | u64::from(tick) << 16 & mask
+        self.is_at(Resting::new(tick, outbound))
+    }
+
+    /// The same of packets for which what to look for was made ready.
+    #[inline(always)]
+    pub fn is_at(self, resting: Resting) -> bool {
+        self.0 & resting.mask == resting.word
     }
 
     /// The same whenever it was seen last.

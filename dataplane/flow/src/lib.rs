@@ -12,7 +12,7 @@ mod shard;
 mod table;
 mod time;
 
-pub use entry::{Entry, STAMP_S, STATES, State};
+pub use entry::{Entry, Resting, STAMP_S, STATES, State};
 pub use fragment::{Fragments, Known};
 pub use hash::{HashKey, fold};
 pub use id::{CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};

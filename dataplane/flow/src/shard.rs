@@ -97,7 +97,7 @@ impl Shard {
         self.main.view().prefetch_rest(hash);
         if opens {
             self.provisional.prefetch_vacancy(hash);
-        } else if let Some((place, _)) = self.provisional.view().first(hash).look(hash) {
+        } else if let Some((place, _)) = self.provisional.view().first(hash).look(&hash) {
             // It is going to leave, mostly.
             self.provisional.prefetch_cold(self.provisional.view().slot(place).0 as usize);
             self.main.prefetch_vacancy(hash);

@@ -2,8 +2,7 @@
 
 use crate::{Entry, Slot};
 use core::cell::Cell;
-use core::hint::select_unpredictable;
-use dataplane_cpu::{NoMemory, Shares, Slab, prefetch};
+use dataplane_cpu::{NoMemory, Shares, Slab, find4, prefetch};
 
 /// Entries in a line.
 const WAYS: usize = 4;
@@ -281,20 +280,25 @@ impl<'a> Lines<'a> {
 
     /// Looks in the first line, and in the second if there is a reason.
     #[inline(always)]
-    pub fn look(self, hash: u64) -> Option<Slot> {
+    pub fn look_for(self, hash: u64) -> Option<(Place<'a>, Entry)> {
         let first = self.first(hash);
-        let found = match first.look(hash) {
-            None if first.leads_on() => self.second(hash).look(hash),
+        match first.look(&hash) {
+            None if first.leads_on() => self.second(hash).look(&hash),
             found => found,
-        };
-        found.map(|(place, _)| self.slot(place))
+        }
+    }
+
+    /// The slot of what [`Self::look_for`] finds.
+    #[inline(always)]
+    pub fn look(self, hash: u64) -> Option<Slot> {
+        self.look_for(hash).map(|(place, _)| self.slot(place))
     }
 
     /// Asks for the second line, if it is there that `hash` is to be looked for.
     #[inline(always)]
     pub fn prefetch_rest(self, hash: u64) {
         let first = self.first(hash);
-        if first.leads_on() && first.look(hash).is_none() {
+        if first.leads_on() && first.look(&hash).is_none() {
             self.second(hash).prefetch();
         }
     }
@@ -313,12 +317,10 @@ impl<'a> Line<'a> {
 
     /// Looks for a hash in it. Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
-    pub fn look(self, hash: u64) -> Option<(Place<'a>, Entry)> {
-        let words = self.0;
-        let way = select_unpredictable(words[1].get() == hash, 1, 0);
-        let way = select_unpredictable(words[2].get() == hash, 2, way);
-        let way: usize = select_unpredictable(words[3].get() == hash, 3, way);
-        (words[way].get() == hash).then(|| (Place { words, way }, Entry(words[WAYS + way].get())))
+    pub fn look(self, hash: &u64) -> Option<(Place<'a>, Entry)> {
+        let (words, [hashes @ .., _, _, _, _]) = (self.0, self.0);
+        let way = find4(hashes, hash)?;
+        Some((Place { words, way }, Entry(words[WAYS + way].get())))
     }
 
     /// Whether there are entries in their second lines that would be looked for in this one first.

@@ -11,12 +11,16 @@ mod id;
 pub mod memory;
 mod verdict;
 
+use arrayvec::ArrayVec;
 pub use counts::Refused;
 pub use id::{PORTS_MAX, PortId, PortSet, VlanId, WORKERS_MAX, WorkerId};
 pub use verdict::{DropReason, Flood, PuntReason, SlotId, TagEdit, Verdict, Verdicts};
 
 /// The most frames that one [`Ports::receive`] brings.
 pub const BURST: usize = 32;
+
+/// As many of a frame's first bytes are lent at most with a whole burst ([`Frames::whole`]).
+pub const START_MAX: usize = 128;
 
 /// The largest frame that [`Ports::emit`] sends: answers, announcements, resets, probes.
 pub const EMIT_MAX: usize = 1514;
@@ -62,7 +66,45 @@ pub struct Look<'a> {
     pub checksum_good: bool,
 }
 
-/// The frames of a burst, one at a time: what the engine works on. A frame that is not there (a device
+/// The beginnings of all frames of a burst, where there is nothing out of the ordinary about any of them: each
+/// is one segment as the device brought it, with all of its tags.
+#[derive(Debug)]
+pub struct Whole<'a, const N: usize> {
+    /// The first bytes of each. What is beyond its length is of no meaning.
+    pub starts: ArrayVec<&'a mut [u8; N], BURST>,
+    /// The length of each, as in [`Head`]; where there are fewer, [`Self::NONE`] in their place.
+    pub lens: [u16; BURST],
+}
+
+impl<const N: usize> Whole<'_, N> {
+    /// In place of a length: one of no consequence.
+    pub const NONE: u16 = 64;
+}
+
+impl<const N: usize> Default for Whole<'_, N> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { starts: ArrayVec::new_const(), lens: [Self::NONE; BURST] }
+    }
+}
+
+impl<'a, const N: usize> Whole<'a, N> {
+    /// Takes one more frame; `false`: it is out of the ordinary, or one too many.
+    pub fn take(&mut self, head: Head<'a>) -> bool {
+        let i = self.starts.len();
+        let Head { data, len, handed: false, .. } = head else { return false };
+        let is_one_segment = data.len() as u64 == u64::from(len);
+        let (Ok(len), Some(place), Some(start)) =
+            (u16::try_from(len), self.lens.get_mut(i), data.first_chunk_mut())
+        else {
+            return false;
+        };
+        *place = len;
+        is_one_segment && self.starts.try_push(start).is_ok()
+    }
+}
+
+/// The frames of a burst, one at a time or all at once: what the engine works on. A frame that is not there (a device
 /// brought what cannot be used) is seen without a byte.
 pub trait Frames {
     /// How many there are, at most [`BURST`].
@@ -73,6 +115,13 @@ pub trait Frames {
 
     /// Where all of them came in; `None` where other workers have handed them over, from any port.
     fn origin(&self) -> Option<PortId>;
+
+    /// The first look at all frames, which makes them ready, if there is nothing out of the ordinary about any, and
+    /// their first `N` bytes are there (`N` is at most [`START_MAX`]). `each` sees every frame's in turn. In place of
+    /// [`Self::admit`], and before any other look but at the first frame.
+    ///
+    /// `false`: nothing was done, whatever `whole` holds, and `each` has seen.
+    fn whole<'a, const N: usize>(&'a mut self, whole: &mut Whole<'a, N>, each: impl FnMut(&[u8; N])) -> bool;
 
     /// The first look at frame `i`, which makes it ready. Once for each frame, in order, before any other.
     fn admit(&mut self, i: usize) -> Look<'_>;
@@ -98,6 +147,16 @@ impl Frames for [Head<'_>] {
         self.first().filter(|head| !head.handed).map(|head| head.port)
     }
 
+    fn whole<'a, const N: usize>(
+        &'a mut self,
+        whole: &mut Whole<'a, N>,
+        mut each: impl FnMut(&[u8; N]),
+    ) -> bool {
+        let are_ordinary = self.iter_mut().all(|head| whole.take(Head { data: head.data, ..*head }));
+        whole.starts.iter().for_each(|start| each(start));
+        are_ordinary
+    }
+
     #[inline(always)]
     fn admit(&mut self, i: usize) -> Look<'_> {
         self.look(i)
@@ -121,7 +180,7 @@ impl Frames for [Head<'_>] {
 
 /// One worker's queues on all ports. It moves to its lcore and is never shared.
 ///
-/// The order of calls for a burst is `receive` (or `receive_handed`), `admit` for each frame, any number of
+/// The order of calls for a burst is `receive` (or `receive_handed`), `whole` or `admit` for each frame, any number of
 /// `keep`, then `dispatch` exactly once. Frames that are neither kept nor dispatched to a port are
 /// freed by `dispatch`.
 pub trait Ports: Frames {

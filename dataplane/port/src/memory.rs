@@ -9,7 +9,7 @@
 
 use crate::{
     BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, Verdicts,
-    WorkerId,
+    Whole, WorkerId,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -135,6 +135,20 @@ impl Frames for MemoryPorts {
     fn origin(&self) -> Option<PortId> {
         let first = self.burst.iter().flatten().next();
         first.filter(|_| !self.handed).map(|frame| frame.port)
+    }
+
+    fn whole<'a, const N: usize>(
+        &'a mut self,
+        whole: &mut Whole<'a, N>,
+        mut each: impl FnMut(&[u8; N]),
+    ) -> bool {
+        let Self { burst, handed, segment, offload, .. } = self;
+        let are_ordinary = burst.iter_mut().all(|frame| match frame {
+            Some(frame) => whole.take(frame.head(*handed, *segment, *offload)),
+            None => false,
+        });
+        whole.starts.iter().for_each(|start| each(start));
+        are_ordinary
     }
 
     fn admit(&mut self, i: usize) -> Look<'_> {
@@ -500,7 +514,7 @@ impl Transmit {
     fn count(self, port: PortId, refused: &mut Refused) {
         match self {
             Self::Sent => {}
-            Self::Full => refused.transmit[port.index()] += 1,
+            Self::Full => refused.at(port, 1),
             Self::NoPort => refused.no_port += 1,
         }
     }

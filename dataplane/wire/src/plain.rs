@@ -9,15 +9,27 @@ use crate::layers::{Layers, Network, protocol, sums_to_zero};
 /// FIN, SYN and RST: what begins or ends a connection.
 const CONTROLS: u8 = 0x07;
 
+/// Bytes of Ethernet's, IPv4's and TCP's headers without options.
+const HEADERS: usize = 54;
+
+/// See [`PlainTcp::checksum_residue`].
+const CHECKSUM_GOOD: u64 = u64::MAX / 0xffff;
+
+/// Nearly the same, and a power of two: where residues of many headers are all below it, as bits, all checksums are
+/// right. Of 65,536 right ones one is not.
+pub const CHECKSUM_GOOD_BELOW: u64 = 1 << 48;
+const _: () = assert!(CHECKSUM_GOOD_BELOW <= CHECKSUM_GOOD + 1);
+
 /// The plainest of all: TCP in IPv4 without options, untagged, whole. It may begin or end a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainTcp<'a> {
-    frame: &'a [u8; 54],
-    /// Bytes of data.
-    pub data_len: u32,
+    frame: &'a [u8; HEADERS],
 }
 
 impl<'a> PlainTcp<'a> {
+    /// The headers without options: no such frame is shorter.
+    pub const LEN: usize = HEADERS;
+
     /// What tells such a frame from others, but for its lengths and its checksum: in its first sixteen bytes
     /// EtherType, version and header length, in those from [`Self::SECOND`] on "more fragments", the
     /// fragment's offset and the protocol. As they lie in the frame.
@@ -36,7 +48,7 @@ impl<'a> PlainTcp<'a> {
     /// Reads a frame of `len` bytes of which `data` is the first segment, if it is such a one.
     #[inline(always)]
     pub fn read(data: &'a [u8], len: u32) -> Option<Self> {
-        let frame: &[u8; 54] = data.first_chunk()?;
+        let frame: &[u8; HEADERS] = data.first_chunk()?;
         let words = [frame.first_chunk(), frame.get(Self::SECOND..)?.first_chunk()];
         for ((bytes, shape), mask) in words.into_iter().zip(Self::SHAPE).zip(Self::SHAPE_MASK) {
             if u128::from_ne_bytes(*bytes?) & mask != shape {
@@ -49,28 +61,38 @@ impl<'a> PlainTcp<'a> {
     /// The same of a frame that has the shape. Its checksum is always summed up, whatever the device has
     /// found: 12 instructions, where to ask is 4 and then mostly to sum up as well.
     #[inline(always)]
-    pub fn read_shaped(frame: &'a [u8; 54], len: u32) -> Option<Self> {
+    pub fn read_shaped(frame: &'a [u8; HEADERS], len: u32) -> Option<Self> {
         let total = u32::from((word(frame, 16) as u16).swap_bytes());
         let offset = u32::from(frame[46] >> 4) * 4;
         if 14 + total > len || offset < 20 || total < 20 + offset {
             return None;
         }
-        // RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
-        // So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
-        let (sum, carry) = long(frame, 14).overflowing_add(long(frame, 22));
-        let (sum, again) = sum.carrying_add(u64::from(word(frame, 30)), carry);
-        if !is_multiple(sum.wrapping_add(u64::from(again))) {
-            return None;
-        }
-        Some(Self { frame, data_len: total - 20 - offset })
+        let tcp = Self { frame };
+        (tcp.checksum_residue() <= CHECKSUM_GOOD).then_some(tcp)
     }
 
-    /// The same of a frame that was read before, and found to be such a one.
+    /// A frame that was found to be such a one, or is going to be.
     #[inline(always)]
-    pub fn read_again(data: &'a [u8]) -> Option<Self> {
-        let frame: &[u8; 54] = data.first_chunk()?;
-        let total = u32::from((word(frame, 16) as u16).swap_bytes());
-        Some(Self { frame, data_len: total.wrapping_sub(20 + u32::from(frame[46] >> 4) * 4) })
+    pub fn of(frame: &'a [u8; HEADERS]) -> Self {
+        Self { frame }
+    }
+
+    /// At most 2^64 / 65,535 if the header's checksum is right.
+    ///
+    /// RFC 1071: the sum is all ones, that is 0 modulo 2^16 - 1; it is not 0, as its first byte is not.
+    /// So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
+    #[inline(always)]
+    pub fn checksum_residue(&self) -> u64 {
+        let (sum, carry) = long(self.frame, 14).overflowing_add(long(self.frame, 22));
+        let (sum, again) = sum.carrying_add(u64::from(self.word(30)), carry);
+        residue(sum.wrapping_add(u64::from(again)))
+    }
+
+    /// Bytes of data.
+    #[inline(always)]
+    pub fn data_len(&self) -> u32 {
+        let total = u32::from((self.word(16) as u16).swap_bytes());
+        total.wrapping_sub(20 + u32::from(self.frame[46] >> 4) * 4)
     }
 
     /// Four bytes as they lie in the frame.
@@ -96,7 +118,7 @@ impl<'a> PlainTcp<'a> {
             l3: 14,
             ethertype: 0x0800,
             l4: 34,
-            end: (34 + header_len + self.data_len) as u16,
+            end: (34 + header_len + self.data_len()) as u16,
             source: (ports >> 16) as u16,
             destination: ports as u16,
             ..Layers::default()
@@ -148,8 +170,79 @@ impl<'a> PlainTcp<'a> {
     /// The sequence number behind its data.
     #[inline(always)]
     pub fn next_sequence(&self) -> u32 {
-        u32::from_be(self.word(38)).wrapping_add(self.data_len)
+        u32::from_be(self.word(38)).wrapping_add(self.data_len())
     }
+}
+
+/// What `N` frames of the shape of [`PlainTcp`] say of their lengths, to be checked all at once.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpLengths<const N: usize> {
+    /// The packets' lengths, as they lie in the frames.
+    total: [u16; N],
+    /// Header lengths and flags, as they lie in the frames.
+    offset: [u16; N],
+}
+
+impl<const N: usize> Default for TcpLengths<N> {
+    /// Of none: there is nothing wrong with it.
+    #[inline(always)]
+    fn default() -> Self {
+        Self { total: [40_u16.to_be(); N], offset: [u16::from_le_bytes([0x50, 0]); N] }
+    }
+}
+
+impl<const N: usize> TcpLengths<N> {
+    /// For each frame, where its lengths belong.
+    #[inline(always)]
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&mut u16, &mut u16)> {
+        self.total.iter_mut().zip(&mut self.offset)
+    }
+
+    /// Writes down what a frame says.
+    #[inline(always)]
+    pub fn note((total, offset): (&mut u16, &mut u16), frame: &[u8; PlainTcp::LEN]) {
+        *total = word(frame, 16) as u16;
+        *offset = word(frame, 46) as u16;
+    }
+
+    /// Whether all is well, where frames have these lengths: what [`PlainTcp::read`] asks for.
+    #[inline(always)]
+    pub fn are_good(&self, lens: &[u16; N]) -> bool {
+        let mut wrong = 0;
+        for ((total, offset), len) in self.total.iter().zip(&self.offset).zip(lens) {
+            let (total, header) = (total.swap_bytes(), header_len(*offset));
+            wrong |= total.saturating_sub(len.saturating_sub(14));
+            wrong |= 20_u16.saturating_sub(header) | (20 + header).saturating_sub(total);
+        }
+        wrong == 0
+    }
+
+    /// Whether any has SYN, FIN or RST.
+    #[inline(always)]
+    pub fn has_control(&self) -> bool {
+        let all = self.offset.iter().fold(0, |all, offset| all | offset);
+        all.to_le_bytes()[1] & CONTROLS != 0
+    }
+
+    /// Whether any has data, where all is well.
+    #[inline(always)]
+    pub fn has_data(&self) -> bool {
+        self.data_lens().iter().fold(0, |all, len| all | len) != 0
+    }
+
+    /// Bytes of data.
+    #[inline(always)]
+    pub fn data_lens(&self) -> [u16; N] {
+        core::array::from_fn(|i| {
+            self.total[i].swap_bytes().wrapping_sub(20).wrapping_sub(header_len(self.offset[i]))
+        })
+    }
+}
+
+/// Bytes of a TCP header.
+#[inline(always)]
+fn header_len(offset: u16) -> u16 {
+    (offset.to_le() >> 4 & 15) * 4
 }
 
 /// What a frame holds that carries an IP packet without any peculiarity.
@@ -300,20 +393,20 @@ impl Plain {
 
 /// Four bytes as they lie in the frame. Taken as a whole: of single bytes the compiler makes single loads.
 #[inline(always)]
-fn word(frame: &[u8; 54], at: usize) -> u32 {
+fn word(frame: &[u8; HEADERS], at: usize) -> u32 {
     frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Whether it is a multiple of 2^16 - 1: times the inverse of that, modulo 2^64, such numbers are the small ones.
+/// Small for multiples of 2^16 - 1, and for no other: it is multiplied by the inverse of that, modulo 2^64.
 #[inline(always)]
-fn is_multiple(sum: u64) -> bool {
+fn residue(sum: u64) -> u64 {
     const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
-    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
+    sum.wrapping_mul(INVERSE)
 }
 
 /// Eight bytes as they lie in the frame.
 #[inline(always)]
-fn long(frame: &[u8; 54], at: usize) -> u64 {
+fn long(frame: &[u8; HEADERS], at: usize) -> u64 {
     frame.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 

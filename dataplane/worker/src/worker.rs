@@ -255,7 +255,7 @@ impl<P: Ports> Worker<P> {
             return;
         }
         // A frame that was refused counts as dropped and as nothing else.
-        let transmit: u64 = refused.transmit.iter().map(|n| u64::from(*n)).sum();
+        let transmit = u64::from(refused.transmit());
         let unsent = transmit + u64::from(refused.no_buffer) + u64::from(refused.no_port);
         counters.sent.add(sent.saturating_sub(unsent));
         counters.handed.add(handed.saturating_sub(refused.hand.into()));

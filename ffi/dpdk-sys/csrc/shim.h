@@ -33,6 +33,8 @@ enum fs_mbuf_offset {
 	FS_MBUF_VLAN_TCI = offsetof(struct rte_mbuf, vlan_tci),
 	FS_MBUF_VLAN_TCI_OUTER = offsetof(struct rte_mbuf, vlan_tci_outer),
 	FS_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
+	/* Eight bytes: data_off, refcnt, nb_segs, port. */
+	FS_MBUF_REARM_DATA = offsetof(struct rte_mbuf, rearm_data),
 };
 
 static const uint64_t FS_RX_VLAN_STRIPPED = RTE_MBUF_F_RX_VLAN_STRIPPED;

@@ -54,6 +54,7 @@ pub fn switchboard(eal: &Eal, pool: &Arc<Mempool>, workers: u8) -> (Vec<DpdkPort
                 worker: worker_id,
                 burst: [const { None }; dataplane_port::BURST + AHEAD],
                 received: 0,
+                is_fresh: false,
                 from: None,
                 bytes: 0,
                 seen: Seen::default(),

@@ -55,7 +55,7 @@ impl Refusal {
     pub(crate) fn count(self, to: PortId, refused: &mut Refused) {
         match self {
             Self::NoPort => refused.no_port += 1,
-            Self::Transmit => refused.transmit[to.index()] += 1,
+            Self::Transmit => refused.at(to, 1),
             Self::NoBuffer => refused.no_buffer += 1,
         }
     }
@@ -151,7 +151,9 @@ impl Exits {
         refused: &mut Refused,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(to.index()) else { return false };
-        if seen.odd || seen.longest > slot.own_max || slot.batch.len() != 0 {
+        let are_short = seen.len_bits <= slot.own_max
+            || burst.iter().flatten().all(|frame| frame.len() <= slot.own_max);
+        if seen.odd || !are_short || slot.batch.len() != 0 {
             return false;
         }
         let Some((device, queue)) = slot.entrance() else { return false };
@@ -216,6 +218,8 @@ impl Exits {
     #[inline(always)]
     fn count(&self, port: PortId, sent: usize, bytes: u64, left: u32, refused: &mut Refused) {
         self.counters[port.index()].sent(sent as u64, bytes);
-        refused.transmit[port.index()] += left;
+        if left != 0 {
+            refused.at(port, left);
+        }
     }
 }

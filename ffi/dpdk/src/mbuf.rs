@@ -30,10 +30,39 @@ pub(crate) fn prefetch_received(slot: &Option<Mbuf>) {
     let _ = slot;
 }
 
+/// Where a frame begins in its buffer, who holds that, of how many segments the frame is, and the port: sixteen
+/// bits each.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Rearmed(u64);
+
+impl Rearmed {
+    /// One segment that is nobody else's, which begins where in its buffer?
+    pub(crate) fn offset_of_single(self) -> Option<u16> {
+        let [a, b, single @ .., _, _] = self.0.to_ne_bytes();
+        let ones = [1_u16.to_ne_bytes(), 1_u16.to_ne_bytes()];
+        (single.as_chunks().0 == ones).then_some(u16::from_ne_bytes([a, b]))
+    }
+
+    /// Notes in what both differ.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, one: Self, other: Self) {
+        self.0 |= one.0 ^ other.0;
+    }
+
+    /// Whether a difference was noted, but of ports.
+    pub(crate) fn any(self) -> bool {
+        const PORT: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        self.0 & !PORT != 0
+    }
+}
+
 // SAFETY: a frame has one owner and may change threads with it; pools take frames from any thread.
 unsafe impl Send for Mbuf {}
 
 impl Mbuf {
+    /// What a device notes of a frame that it has taken tags off.
+    pub(crate) const STRIPPED: u64 = sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED;
+
     /// Takes a frame over.
     ///
     /// # Safety
@@ -72,7 +101,7 @@ impl Mbuf {
         let len = usize::from(self.head_len());
         // SAFETY: `data_len` bytes from `buf_addr + data_off` are the segment's, initialised by
         // whoever received or filled it, and the frame is ours for as long as it is borrowed.
-        unsafe { core::slice::from_raw_parts_mut(self.start(), len) }
+        unsafe { core::slice::from_raw_parts_mut(self.first_byte(), len) }
     }
 
     /// The port that it came from, or (on the way to another worker's queue) goes to.
@@ -99,6 +128,25 @@ impl Mbuf {
         !self.is_stripped() && !self.is_chained()
     }
 
+    /// What the device has to set of every frame, in one word: compared with another frame's.
+    #[inline(always)]
+    pub(crate) fn rearmed(&self) -> Rearmed {
+        Rearmed(self.read(sys::fs_mbuf_offset::FS_MBUF_REARM_DATA))
+    }
+
+    /// The first `N` bytes of the buffer from `offset` on, whatever the frame's length: bytes behind its end are
+    /// of frames that were there before. They are the frame's owner's.
+    ///
+    /// # Safety
+    ///
+    /// `offset + N` is at most [`Mempool::ROOM`], and [`Mempool::all_have_room`].
+    #[inline(always)]
+    pub(crate) unsafe fn start<const N: usize>(&mut self, offset: u16) -> *mut [u8; N] {
+        let buffer: *mut u8 = self.read(sys::fs_mbuf_offset::FS_MBUF_BUF_ADDR);
+        // SAFETY: the buffer is as long as that: the caller's word.
+        unsafe { buffer.add(usize::from(offset)).cast() }
+    }
+
     /// Its first segment, and what the device says of it.
     #[inline(always)]
     pub(crate) fn look(&mut self) -> Look<'_> {
@@ -113,7 +161,7 @@ impl Mbuf {
     }
 
     fn is_stripped(&self) -> bool {
-        self.flags() & (sys::FS_RX_VLAN_STRIPPED | sys::FS_RX_QINQ_STRIPPED) != 0
+        self.flags() & Self::STRIPPED != 0
     }
 
     /// Makes a frame that a device brought into one that the switch can work on: tags back in their place,
@@ -193,7 +241,9 @@ impl Mbuf {
         self.write(sys::fs_mbuf_offset::FS_MBUF_PKT_LEN, len.wrapping_add_signed(-i32::from(by)));
     }
 
-    fn head_len(&self) -> u16 {
+    /// Bytes of the first segment.
+    #[inline(always)]
+    pub(crate) fn head_len(&self) -> u16 {
         self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_LEN)
     }
 
@@ -202,7 +252,7 @@ impl Mbuf {
         self.read(sys::fs_mbuf_offset::FS_MBUF_OL_FLAGS)
     }
 
-    fn start(&self) -> *mut u8 {
+    fn first_byte(&self) -> *mut u8 {
         let offset: u16 = self.read(sys::fs_mbuf_offset::FS_MBUF_DATA_OFF);
         let buffer: *mut u8 = self.read(sys::fs_mbuf_offset::FS_MBUF_BUF_ADDR);
         buffer.wrapping_add(usize::from(offset))

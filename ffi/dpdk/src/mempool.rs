@@ -36,9 +36,21 @@ unsafe impl Send for Mempool {}
 // SAFETY: as above; DPDK's pools are made for concurrent use.
 unsafe impl Sync for Mempool {}
 
+/// There is a pool of buffers with less than [`Mempool::ROOM`], in which any frame may be.
+static HAS_SMALL: AtomicBool = AtomicBool::new(false);
+
 impl Mempool {
+    /// Whether every buffer has [`Mempool::ROOM`].
+    pub(crate) fn all_have_room() -> bool {
+        !HAS_SMALL.load(Ordering::Relaxed)
+    }
+
     /// Bytes of a private pool's buffer, headroom of 128 bytes included.
     pub const PRIVATE_DATA_ROOM: u16 = sys::FS_PAGE_DATA_ROOM;
+
+    /// With so much room in each buffer, headroom included, the first bytes of all frames can be lent at once.
+    /// With one pool of less, no burst is lent as a whole any more by this process.
+    pub const ROOM: u16 = 1024;
 
     /// A pool of `count` buffers with room for `data_room` bytes each (headroom of 128 bytes
     /// included), shared by everybody.
@@ -49,6 +61,9 @@ impl Mempool {
     pub fn shared(eal: &Eal, name: &str, count: u32, data_room: u16) -> Result<Self, DpdkError> {
         const CALL: &str = "rte_pktmbuf_pool_create";
         let name = CString::new(name).map_err(|_| DpdkError { call: CALL, errno: 22 })?;
+        if data_room < Self::ROOM {
+            HAS_SMALL.store(true, Ordering::SeqCst);
+        }
         // SAFETY: the name is copied; an `Eal` exists, so DPDK is started.
         let raw = unsafe {
             let socket = sys::rte_socket_id() as c_int;

@@ -4,13 +4,13 @@ use crate::batch::Batch;
 use crate::control::Command;
 use crate::counters::WorkerCounters;
 use crate::exits::{Exits, Refusal};
-use crate::mbuf::{Mbuf, prefetch_received};
+use crate::mbuf::{Mbuf, Rearmed, prefetch_received};
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
 use dataplane_port::{
-    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, TagEdit, Verdict,
-    Verdicts, WorkerId,
+    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, START_MAX, TagEdit, Verdict,
+    Verdicts, Whole, WorkerId,
 };
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};
@@ -29,6 +29,8 @@ pub struct DpdkPorts {
     /// The frames received, and none behind them.
     pub(crate) burst: [Option<Mbuf>; BURST + AHEAD],
     pub(crate) received: usize,
+    /// All of them are still as a device brought them, nothing was admitted, and they can be lent as a whole.
+    pub(crate) is_fresh: bool,
     /// Where the burst came in, if no other worker has handed it over.
     pub(crate) from: Option<PortId>,
     /// Of the burst's frames that were admitted: bytes, and what is looked at before all are sent as one.
@@ -51,13 +53,13 @@ pub struct DpdkPorts {
     pub(crate) eal: Eal,
 }
 
-/// What frames have in common, one by one.
+/// What was seen of any of the frames, as bits.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Seen {
     /// What devices noted of any of them.
     pub(crate) flags: u64,
-    /// Bytes of the longest.
-    pub(crate) longest: u32,
+    /// Their lengths: no frame is longer than this.
+    pub(crate) len_bits: u32,
     /// One is chained, or missing.
     pub(crate) odd: bool,
 }
@@ -91,6 +93,7 @@ impl DpdkPorts {
             left += usize::from(frame.take().is_some());
         }
         self.received = 0;
+        self.is_fresh = false;
         self.bytes = 0;
         self.seen = Seen::default();
         left
@@ -234,19 +237,64 @@ impl Frames for DpdkPorts {
     }
 
     #[inline(always)]
+    fn whole<'a, const N: usize>(
+        &'a mut self,
+        whole: &mut Whole<'a, N>,
+        mut each: impl FnMut(&[u8; N]),
+    ) -> bool {
+        /// A frame that begins later is admitted alone.
+        const OFFSET_MAX: u16 = Mempool::ROOM - START_MAX as u16;
+        const { assert!(N <= START_MAX) };
+        let count = self.received.min(BURST);
+        let like = self.burst[0].as_ref().filter(|_| self.is_fresh).map(Mbuf::rearmed);
+        let offset = like.and_then(Rearmed::offset_of_single).filter(|offset| *offset <= OFFSET_MAX);
+        let (Some(like), Some(offset)) = (like, offset) else { return false };
+        let (mut differs, mut flags, mut bytes, mut len_bits) = (Rearmed::default(), 0, 0, 0);
+        for i in 0..count {
+            prefetch_received(&self.burst[i + AHEAD]);
+            // SAFETY: the burst is fresh: so many frames were received, and none was taken since.
+            let frame = unsafe { self.burst.get_unchecked_mut(i).as_mut().unwrap_unchecked() };
+            differs.note(frame.rearmed(), like);
+            flags |= frame.flags();
+            let len = frame.head_len();
+            whole.lens[i] = len;
+            bytes += u64::from(len);
+            len_bits |= u32::from(len);
+            // SAFETY: `offset` was looked at, all pools have room when a burst is fresh, and none of less was made
+            // before a frame in it could be here. No other frame has these bytes.
+            let start = unsafe { &mut *frame.start::<N>(offset) };
+            each(start);
+            // SAFETY: there is room for BURST.
+            unsafe { whole.starts.as_mut_ptr().add(i).write(start) };
+        }
+        // SAFETY: so many were written just now.
+        unsafe { whole.starts.set_len(count) };
+        if differs.any() || flags & Mbuf::STRIPPED != 0 {
+            return false;
+        }
+        self.is_fresh = false;
+        self.bytes = bytes;
+        self.seen = Seen { flags, len_bits, odd: false };
+        true
+    }
+
+    #[inline(always)]
     fn admit(&mut self, i: usize) -> Look<'_> {
         let i = i & (BURST - 1);
         prefetch_received(&self.burst[i + AHEAD]);
         let (slot, seen) = (&mut self.burst[i], &mut self.seen);
         let is_ordinary = slot.as_ref().is_some_and(Mbuf::is_ordinary);
-        let frame = if is_ordinary { slot.as_mut() } else { admit_anyhow(slot, seen) };
+        let frame = if is_ordinary {
+            slot.as_mut()
+        } else {
+            self.is_fresh = false;
+            admit_anyhow(slot, seen)
+        };
         let Some(frame) = frame else { return Look::default() };
         let flags = frame.flags();
         let look = frame.look();
         self.bytes += u64::from(look.len);
-        if look.len > seen.longest {
-            seen.longest = look.len;
-        }
+        seen.len_bits |= look.len;
         seen.flags |= flags;
         look
     }
@@ -280,6 +328,7 @@ impl Ports for DpdkPorts {
         // is a valid `Some`. The slot holds the started device; the queue is this worker's (`Exits`).
         let n = usize::from(unsafe { sys::fs_eth_rx_burst(device, queue, room, BURST as u16) });
         self.received = n;
+        self.is_fresh = Mempool::all_have_room();
         self.from = Some(from);
         n
     }
@@ -316,6 +365,7 @@ impl Ports for DpdkPorts {
     }
 
     fn keep(&mut self, frame: usize) -> Option<HeldFrame> {
+        self.is_fresh = false;
         let mut frame = self.burst[..self.received].get_mut(frame)?.take()?;
         if let Some(port) = self.from {
             frame.set_port(u16::from(port.0));
@@ -327,6 +377,7 @@ impl Ports for DpdkPorts {
         let received = self.received.min(BURST);
         let (bytes, seen) = (mem::take(&mut self.bytes), mem::take(&mut self.seen));
         self.received = 0;
+        self.is_fresh = false;
         if let Some(port) = self.from {
             self.counters[port.index() & (PORTS_MAX - 1)].received(received as u64, bytes);
             if let Some(to) = verdicts.all_to()
@@ -367,18 +418,7 @@ impl Ports for DpdkPorts {
         self.relay(refused);
         self.exits.push_out_all(refused);
         if !self.pending.is_nothing() {
-            add(refused, &mut self.pending);
+            refused.add(&mem::take(&mut self.pending));
         }
     }
-}
-
-/// Moves counts from one to the other.
-fn add(to: &mut Refused, from: &mut Refused) {
-    let from = mem::take(from);
-    for (to, from) in to.transmit.iter_mut().zip(from.transmit) {
-        *to += from;
-    }
-    to.hand += from.hand;
-    to.no_buffer += from.no_buffer;
-    to.no_port += from.no_port;
 }

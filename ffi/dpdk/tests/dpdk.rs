@@ -200,7 +200,7 @@ fn refuses_when_full(lab: &mut Lab) {
     while lab.workers[1].receive_handed() > 0 {
         lab.workers[1].dispatch(&[Verdict::Forward(RING[2]); BURST].into(), &mut refused);
     }
-    assert!(refused.transmit[RING[2].index()] > 0, "the device's ring is full");
+    assert!(refused.of(RING[2]) > 0, "the device's ring is full");
     assert!(lab.take(1, RING[2]).len() > 900);
     // Nowhere.
     lab.send_into(RING[0], &[frame(12, 64)]);
@@ -230,13 +230,13 @@ fn sends_bursts_as_one(lab: &mut Lab) {
     for _ in 0..33 {
         lab.send_into(RING[0], &vec![frame(35, 64); BURST - 1]);
         let of_burst = lab.send_all(0, RING[2]);
-        refused.transmit[RING[2].index()] += of_burst.transmit[RING[2].index()];
-        assert_eq!(sum(&of_burst), of_burst.transmit[RING[2].index()]);
+        refused.add(&of_burst);
+        assert_eq!(sum(&of_burst), of_burst.of(RING[2]));
     }
-    assert_eq!(refused.transmit[RING[2].index()], 0);
+    assert_eq!(refused.of(RING[2]), 0);
     lab.send_into(RING[0], &vec![frame(35, 64); BURST]);
     // 33 bursts of 31 are a ring's 1,023.
-    assert_eq!(lab.send_all(0, RING[2]).transmit[RING[2].index()], BURST as u32);
+    assert_eq!(lab.send_all(0, RING[2]).of(RING[2]), BURST as u32);
     for _ in 0..2 {
         lab.workers[0].receive(RING[2]);
         lab.dispatch(0, &[]);
@@ -248,7 +248,7 @@ fn sends_bursts_as_one(lab: &mut Lab) {
     lab.send_into(RING[0], &vec![frame(36, 64); BURST - 2]);
     assert_eq!(sum(&lab.send_all(0, RING[2])), 0);
     lab.send_into(RING[0], &vec![frame(37, 64); 5]);
-    assert_eq!(lab.send_all(0, RING[2]).transmit[RING[2].index()], 3, "there was room for two");
+    assert_eq!(lab.send_all(0, RING[2]).of(RING[2]), 3, "there was room for two");
     assert_eq!(lab.take(0, RING[2]).len(), 1023);
     // Nowhere.
     lab.send_into(RING[0], &vec![frame(38, 64); 7]);
@@ -280,7 +280,7 @@ fn carries_chains(lab: &mut Lab) {
         edit: TagEdit::Push(7),
     });
     let refused = lab.dispatch(1, &[Verdict::Forward(FILE), pushed, Verdict::Forward(RING[0])]);
-    assert_eq!(refused.transmit[RING[0].index()], 1, "longer than the port's MTU");
+    assert_eq!(refused.of(RING[0]), 1, "longer than the port's MTU");
     assert_eq!(sum(&refused), 1);
     lab.check();
 }
@@ -488,7 +488,7 @@ fn frame(seed: u8, len: usize) -> Vec<u8> {
 }
 
 fn sum(refused: &Refused) -> u32 {
-    refused.transmit.iter().sum::<u32>() + refused.hand + refused.no_buffer + refused.no_port
+    refused.transmit() + refused.hand + refused.no_buffer + refused.no_port
 }
 
 fn write_pcap(path: &Path, frames: &[Vec<u8>]) {

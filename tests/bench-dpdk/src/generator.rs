@@ -5,7 +5,7 @@
 //! What that costs is measured alone and subtracted.
 
 use dataplane_port::{
-    BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, WorkerId,
+    BURST, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, Whole, WorkerId,
 };
 use ffi_dpdk::{DpdkPorts, HeldFrame};
 
@@ -94,6 +94,11 @@ impl Frames for Generator {
     #[inline(always)]
     fn origin(&self) -> Option<PortId> {
         self.ports.origin()
+    }
+
+    #[inline(always)]
+    fn whole<'a, const N: usize>(&'a mut self, whole: &mut Whole<'a, N>, each: impl FnMut(&[u8; N])) -> bool {
+        self.ports.whole(whole, each)
     }
 
     #[inline(always)]

@@ -291,7 +291,7 @@ fn lines_lead_on_exactly_where_entries_are_elsewhere() {
     assert!(present.len() > 800, "{}", present.len());
     let seconds = (0..3000).filter(|n| {
         let (hash, lines) = (key(*n).0, shard.view());
-        lines.first(hash).look(hash).is_none() && lines.second(hash).look(hash).is_some()
+        lines.first(hash).look(&hash).is_none() && lines.second(hash).look(&hash).is_some()
     });
     assert!(seconds.count() > 20, "some are in their second lines");
     for n in present {

@@ -97,7 +97,7 @@ fn a_full_transmit_queue_refuses_and_counts() {
     }
     ports.receive(P0);
     let refused = dispatch(&mut ports, Verdict::Forward(P1));
-    assert_eq!(refused.transmit[1], 2);
+    assert_eq!(refused.of(PortId(1)), 2);
     assert!(!ports.emit(P1, 60, |_| {}));
     assert_eq!(ports.take_sent().len(), 3);
     assert!(ports.emit(P1, 60, |_| {}), "there is room again");

@@ -57,7 +57,7 @@ fn agree(frame: &[u8], len: u32, checksum_good: bool) -> Result<bool, TestCaseEr
         && sums;
     prop_assert_eq!(plainest.is_some(), is_plainest);
     if let Some(tcp) = plainest {
-        prop_assert_eq!(tcp.data_len, plain.data_len);
+        prop_assert_eq!(tcp.data_len(), plain.data_len);
         prop_assert_eq!(tcp.ports(), plain.ports);
         let pair = [tcp.source().to_le_bytes(), tcp.destination().to_le_bytes()].concat();
         prop_assert_eq!(pair, plain.pair.to_be_bytes());
@@ -157,9 +157,45 @@ fn a_wrong_checksum_is_left_to_the_whole_pass_unless_the_device_has_looked() {
 
 #[test]
 fn multiples_are_told_from_others() {
+    let is_multiple = |sum| residue(sum) <= CHECKSUM_GOOD;
     for n in (0..100).chain(u64::MAX / 0xffff - 99..=u64::MAX / 0xffff) {
         assert!(is_multiple(n * 0xffff), "{n}");
         assert!(!is_multiple((n * 0xffff).wrapping_add(1)) || n == u64::MAX / 0xffff, "{n}");
         assert!(!is_multiple((n * 0xffff).wrapping_add(0xfffe)) || n == u64::MAX / 0xffff, "{n}");
+    }
+}
+
+proptest! {
+    /// What is asked of many frames at once is what is asked of each.
+    #[test]
+    fn many_are_good_if_each_is(
+        frames in prop::collection::vec((36_u16..70, 0x40_u8..0xb0, any::<u8>(), 54_u16..90), 1..8),
+    ) {
+        let mut lengths = TcpLengths::<8>::default();
+        let mut lens = [60; 8];
+        let (mut each_is_good, mut has_control, mut data_lens) = (true, false, [0; 8]);
+        for (i, (total, offset, flags, len)) in frames.into_iter().enumerate() {
+            let mut frame = [0; HEADERS];
+            frame[14] = 0x45;
+            frame[16..18].copy_from_slice(&total.to_be_bytes());
+            let header: &[u8; 20] = frame[14..].first_chunk().unwrap();
+            let sum = crate::checksum::of(0, header);
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            (frame[46], frame[47]) = (offset, flags);
+            let place = lengths.iter_mut().nth(i).unwrap();
+            TcpLengths::<8>::note(place, &frame);
+            lens[i] = len;
+            let tcp = PlainTcp::read_shaped(&frame, len.into());
+            each_is_good &= tcp.is_some();
+            prop_assert!(PlainTcp::of(&frame).checksum_residue() < CHECKSUM_GOOD_BELOW);
+            has_control |= PlainTcp::of(&frame).is_control();
+            data_lens[i] = tcp.map_or(0, |tcp| tcp.data_len() as u16);
+        }
+        prop_assert_eq!(lengths.are_good(&lens), each_is_good);
+        prop_assert_eq!(lengths.has_control(), has_control);
+        if each_is_good {
+            prop_assert_eq!(lengths.data_lens(), data_lens);
+            prop_assert_eq!(lengths.has_data(), data_lens != [0; 8]);
+        }
     }
 }

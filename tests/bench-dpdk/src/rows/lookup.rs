@@ -165,7 +165,7 @@ fn batch<const N: usize>(shard: &Shard, hash_key: &HashKey, flows: u32, packets:
         }
         let mut entries = [None; N];
         for ((entry, hash), first) in entries.iter_mut().zip(&hashes).zip(&firsts) {
-            *entry = first.look(*hash).map(|(_, entry)| entry);
+            *entry = first.look(hash).map(|(_, entry)| entry);
             if entry.is_none() {
                 lines.second(*hash).prefetch();
             }

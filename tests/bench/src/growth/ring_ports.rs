@@ -1,7 +1,7 @@
 //! Ports on rings in memory: a cable to another thread, without locks.
 
 use dataplane_port::{
-    BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, WorkerId,
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, Ports, Refused, TagEdit, Verdict, Verdicts, Whole, WorkerId,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -61,7 +61,7 @@ impl RingPorts {
     fn transmit(&mut self, frame: usize, to: PortId, refused: &mut Refused) {
         let flying = Flying { port: to, ..self.burst[frame] };
         if self.transmit.push(flying).is_err() {
-            refused.transmit[to.index()] += 1;
+            refused.at(to, 1);
         }
     }
 
@@ -87,6 +87,18 @@ impl Frames for RingPorts {
 
     fn origin(&self) -> Option<PortId> {
         Some(self.burst[0].port)
+    }
+
+    #[inline]
+    fn whole<'a, const N: usize>(
+        &'a mut self,
+        whole: &mut Whole<'a, N>,
+        mut each: impl FnMut(&[u8; N]),
+    ) -> bool {
+        let are_ordinary =
+            self.burst[..self.received].iter_mut().all(|flying| whole.take(flying.head()));
+        whole.starts.iter().for_each(|start| each(start));
+        are_ordinary
     }
 
     #[inline]

@@ -1,0 +1,307 @@
+//! Bursts whose frames all go along one trail, as nearly all do: TCP in untagged IPv4, no frame apart from the
+//! others until its flow is known.
+//!
+//! Three passes, each straight on: the frames are lent and compared with what the trail asks for, their flows are
+//! hashed and asked for, and they go where the flows' entries lead. What is wrong with any frame shows at the end of
+//! a pass; the burst is then left to [`crate::burst`], which looks at each.
+
+use crate::Engine;
+use crate::burst::{Exits, Left, Settler, all, bits, leads_out};
+use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
+use crate::trail::Trail;
+use dataplane_cpu::Differences;
+use dataplane_flow::{Entry, Place, Resting, Shard, TARGETS_MAX};
+use dataplane_port::{BURST, Frames, PortId, Verdicts, Whole};
+use dataplane_wire::{CHECKSUM_GOOD_BELOW, PlainTcp, TcpLengths};
+
+/// What IPv4's EtherType is above a station's address ([`PlainTcp::source_station`]).
+const IPV4: u64 = u16::from_le_bytes(0x0800_u16.to_be_bytes()) as u64;
+
+/// What became of a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tried {
+    /// It is settled, but for what is left.
+    Settled,
+    /// Its frames are not alike. They are admitted.
+    Admitted,
+    /// It is nothing for this file.
+    Not,
+}
+
+/// The third pass over a frame.
+#[derive(Clone, Copy)]
+struct Together<'a> {
+    settler: Settler<'a>,
+    trail: &'a Trail,
+    /// A server's frames: where they leave.
+    exit: PortId,
+    /// A client's: where they can.
+    exits: u64,
+    resting: Resting,
+    /// What [`PlainTcp::source_station`] and a server's door differ in, if the frame is from that server.
+    station_to_door: u64,
+}
+
+impl Together<'_> {
+    /// Sends a frame of `len` bytes where its entry leads, if nothing else is to be done.
+    #[inline(always)]
+    fn settle<const SERVES: bool>(
+        &self,
+        entry: Entry,
+        start: &mut [u8; PlainTcp::LEN],
+        len: u16,
+    ) -> Option<PortId> {
+        let door = self.settler.doors[entry.target().index() & (TARGETS_MAX - 1)];
+        if SERVES && cfg!(flowswitch_unobserved) {
+            // A build for comparison alone: what looking at servers' packets costs (P4).
+            return self.goes::<SERVES>(door, start);
+        }
+        if !entry.is_at(self.resting) {
+            return None;
+        }
+        let exit = self.goes::<SERVES>(door, start)?;
+        let counters = self.settler.counters;
+        if SERVES {
+            counters.server_out(entry.target(), len.into());
+        } else {
+            let [mac @ .., _, _] = door.to_le_bytes();
+            if let Some(to) = start.first_chunk_mut() {
+                *to = mac;
+            }
+            counters.server_in(entry.target(), len.into());
+        }
+        Some(exit)
+    }
+
+    /// Where a frame leaves, if it is from the server of this door, or can go there.
+    #[inline(always)]
+    fn goes<const SERVES: bool>(&self, door: u64, start: &[u8; PlainTcp::LEN]) -> Option<PortId> {
+        if SERVES {
+            // One that flows do not go to has no door, and this is not it: `decide` knows more.
+            let is_sender = door ^ PlainTcp::of(start).source_station() == self.station_to_door;
+            is_sender.then_some(self.exit)
+        } else {
+            leads_out(door, self.exits)
+        }
+    }
+
+    #[inline(always)]
+    fn stamp<const SERVES: bool>(
+        &self,
+        (at, entry): (Place<'_>, Entry),
+        start: &[u8; PlainTcp::LEN],
+    ) -> bool {
+        let goes = || {
+            let door = self.settler.doors[entry.target().index() & (TARGETS_MAX - 1)];
+            self.goes::<SERVES>(door, start).is_some()
+        };
+        self.settler.stamp::<SERVES>(at, entry, self.trail.course, goes)
+    }
+}
+
+/// What the passes have come to: sets of frames, a bit for each.
+#[derive(Debug)]
+struct Passed {
+    count: usize,
+    /// Not settled.
+    left: u32,
+    /// Bytes of these.
+    left_bytes: u64,
+    /// Servers' data: their lanes say where their flows are, and what comes next in them.
+    data: u32,
+}
+
+impl Engine {
+    /// Settles a burst of this origin, if its frames are alike.
+    #[inline(never)]
+    pub(crate) fn settle_alike<F: Frames + ?Sized, const SERVES: bool>(
+        &mut self,
+        origin: u16,
+        frames: &mut F,
+        verdicts: &mut Verdicts,
+        left: &mut Left,
+    ) -> Tried {
+        let (lanes, shard) = (&mut *self.lanes, &self.shard);
+        let reader = Reader::<'_, SERVES> {
+            trails: self.trails.from(origin),
+            table_key: self.table_key,
+            shard,
+            lines: shard.view(),
+        };
+        let first = frames.look(0).data.first_chunk();
+        let Some((place, trail)) = first.and_then(|bytes| reader.trails.find_tcp::<SERVES>(bytes)) else {
+            return Tried::Not;
+        };
+        let together = Together {
+            settler: Settler::of(&self.tables, &self.trails, &self.counters[self.worker.index()], shard),
+            trail,
+            exit: trail.course.exit(),
+            exits: trail.exits,
+            resting: Resting::new(shard.tick(), SERVES),
+            station_to_door: (u64::from(origin as u8) ^ IPV4) << 48,
+        };
+        let mut found = Found::default();
+        let passed = match pass::<F, SERVES>(&reader, &together, lanes, frames, verdicts, &mut found) {
+            Ok(passed) => passed,
+            Err(tried) => return tried,
+        };
+        for i in bits(passed.left).map(|i| i & (BURST - 1)) {
+            if SERVES {
+                reader.retrace(&frames.look(i), lanes, i, &mut found);
+            } else {
+                lanes.trail[i] = place;
+            }
+        }
+        if !(SERVES && cfg!(flowswitch_unobserved)) && passed.left != all(passed.count) {
+            let sent = passed.count as u64 - u64::from(passed.left.count_ones());
+            let bytes = frames.bytes_admitted() - passed.left_bytes;
+            let (counters, router) = (together.settler.counters, trail.course.router());
+            if SERVES {
+                counters.router_out(router, sent, bytes);
+            } else {
+                counters.router_in(router, sent, bytes);
+            }
+        }
+        for i in bits(passed.data).map(|i| i & (BURST - 1)) {
+            self.shard.note_sequence(lanes.slot[i], lanes.next[i]);
+        }
+        let known = passed.left & !found.peculiar;
+        *left = Left { frames: passed.left, untrodden: found.untrodden, known };
+        Tried::Settled
+    }
+}
+
+/// What the second pass leaves to the third, an element for each frame, besides the lanes.
+struct Flows<'a> {
+    first: Firsts<'a>,
+    exits: Exits,
+}
+
+impl Lanes {
+    /// Frame `i`, of the flow at this place, goes along; if it is a server's data, how far it has come is
+    /// remembered (FS-10).
+    #[inline(always)]
+    fn note_data<const SERVES: bool>(&mut self, i: usize, at: Place<'_>, shard: &Shard) {
+        let i = i & (BURST - 1);
+        if SERVES && !cfg!(flowswitch_unobserved) && self.data_len[i] != 0 {
+            let slot = shard.view().slot(at);
+            shard.prefetch_cold(slot);
+            self.slot[i] = slot;
+        }
+    }
+}
+
+/// The third pass: frames go where the entries of their flows lead, as far as these are in their first lines, and
+/// rest.
+///
+/// A function of its own, and without a call, even where few frames come: registers are what it is short of.
+#[inline(never)]
+fn third<const SERVES: bool>(
+    together: &Together<'_>,
+    shard: &Shard,
+    whole: &mut Whole<'_, { PlainTcp::LEN }>,
+    lanes: &mut Lanes,
+    flows: &mut Flows<'_>,
+) {
+    let (together, lines) = (*together, shard.view());
+    for (i, (start, len)) in whole.starts.iter_mut().zip(&whole.lens).enumerate() {
+        let i = i & (BURST - 1);
+        let hash = &lanes.hash[i];
+        let Some((at, entry)) = flows.first[i].look(hash) else {
+            lines.second(*hash).prefetch();
+            continue;
+        };
+        let Some(to) = together.settle::<SERVES>(entry, start, *len) else { continue };
+        flows.exits.note(i, to);
+        lanes.note_data::<SERVES>(i, at, shard);
+    }
+}
+
+/// The three passes.
+#[inline(always)]
+fn pass<F: Frames + ?Sized, const SERVES: bool>(
+    reader: &Reader<'_, SERVES>,
+    together: &Together<'_>,
+    lanes: &mut Lanes,
+    frames: &mut F,
+    verdicts: &mut Verdicts,
+    found: &mut Found,
+) -> Result<Passed, Tried> {
+    let (trail, shard, lines) = (together.trail, reader.shard, reader.lines);
+    let mut whole = Whole::default();
+    let mut differences = [Differences::none(); 2];
+    if !frames.whole(&mut whole, |start| trail.compare(start, &mut differences)) {
+        return Err(Tried::Not);
+    }
+    if !Trail::are_like::<SERVES>(differences) {
+        return Err(Tried::Admitted);
+    }
+    let count = whole.starts.len();
+
+    let mut flows = Flows { first: [lines.first(NO_FLOW); BURST], exits: Exits::default() };
+    let mut lengths = TcpLengths::<BURST>::default();
+    let mut residues = 0;
+    // Beside what is written: nothing of it has to be read again.
+    let (like, table_key) = (*trail, reader.table_key);
+    let firsts = lanes.hash.iter_mut().zip(&mut flows.first);
+    for ((start, said), (hash, first)) in whole.starts.iter().zip(lengths.iter_mut()).zip(firsts) {
+        TcpLengths::<BURST>::note(said, start);
+        let tcp = PlainTcp::of(start);
+        residues |= tcp.checksum_residue();
+        *hash = like.hash::<SERVES>(&tcp, &table_key);
+        *first = lines.first(*hash);
+        first.prefetch();
+    }
+    // Of a few good ones the residue is larger: they are looked at one by one.
+    if residues >= CHECKSUM_GOOD_BELOW || !lengths.are_good(&whole.lens) {
+        return Err(Tried::Admitted);
+    }
+    if lengths.has_control() {
+        for (i, start) in whole.starts.iter().enumerate() {
+            if PlainTcp::of(start).is_control() {
+                reader.set_apart(lanes, i, found);
+            }
+        }
+    }
+
+    if SERVES {
+        lanes.data_len = lengths.data_lens();
+    }
+    if found.apart != all(count) {
+        third::<SERVES>(together, shard, &mut whole, lanes, &mut flows);
+    }
+    let mut left = all(count) & flows.exits.missing();
+    // In its second line, or to be stamped first, or neither.
+    for i in bits(left & !found.apart) {
+        let Some(start) = whole.starts.get_mut(i) else { continue };
+        let i = i & (BURST - 1);
+        let hash = lanes.hash[i];
+        let place = flows.first[i].look(&hash).or_else(|| lines.second(hash).look(&hash));
+        let settled = place.and_then(|(at, mut entry)| {
+            if together.stamp::<SERVES>((at, entry), start) {
+                entry = entry.at(together.settler.tick);
+            }
+            together.settle::<SERVES>(entry, start, whole.lens[i]).map(|exit| (exit, at))
+        });
+        let Some((exit, at)) = settled else {
+            shard.prefetch_provisional(hash);
+            continue;
+        };
+        flows.exits.note(i, exit);
+        lanes.note_data::<SERVES>(i, at, shard);
+        left &= !(1 << i);
+    }
+    let left_bytes = bits(left).map(|i| u64::from(whole.lens[i & (BURST - 1)])).sum();
+    let mut data = 0;
+    if SERVES && !cfg!(flowswitch_unobserved) && lengths.has_data() {
+        for (i, start) in whole.starts.iter().enumerate() {
+            let i = i & (BURST - 1);
+            if lanes.data_len[i] != 0 && left >> i & 1 == 0 {
+                data |= 1 << i;
+                lanes.next[i] = PlainTcp::of(start).next_sequence();
+            }
+        }
+    }
+    flows.exits.tell(all(count) & !left, count, verdicts);
+    Ok(Passed { count, left, left_bytes, data })
+}
