@@ -64,7 +64,8 @@ pub fn find4(words: &[Cell<u64>; 4], sought: &u64) -> Option<usize> {
         }
     };
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse4.1")))]
-    let found = words.iter().enumerate().fold(0_u32, |set, (i, word)| set | u32::from(word.get() == *sought) << i);
+    let found =
+        words.iter().enumerate().fold(0_u32, |set, (i, word)| set | u32::from(word.get() == *sought) << i);
     let at = core::num::NonZero::new(found)?.trailing_zeros() as usize;
     // SAFETY: a bit for each word, of which one is set.
     unsafe { core::hint::assert_unchecked(at < 4) };
@@ -77,7 +78,9 @@ pub fn equal32(bytes: &[u8; 32], sought: u8) -> u32 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE2 is part of the architecture; 32 bytes are read.
     unsafe {
-        use core::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+        use core::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        };
         let at = bytes.as_ptr().cast::<__m128i>();
         let sought = _mm_set1_epi8(sought.cast_signed());
         let low = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(at), sought)).cast_unsigned();

@@ -22,17 +22,17 @@ pub(crate) const NO_DOOR: u64 = 63 << 48;
 
 /// The second pass over a frame: where it goes, given its flow's entry.
 #[derive(Clone, Copy)]
-pub(crate) struct Settler<'a> {
-    pub(crate) doors: &'a [u64; TARGETS_MAX],
+struct Settler<'a> {
+    doors: &'a [u64; TARGETS_MAX],
     trails: &'a [Trail; TRAILS],
-    pub(crate) counters: Counting<'a>,
-    pub(crate) tick: u16,
+    counters: Counting<'a>,
+    tick: u16,
     timeouts: &'a Timeouts,
-    pub(crate) shard: &'a Shard,
+    shard: &'a Shard,
 }
 
 impl<'a> Settler<'a> {
-    pub(crate) fn of(tables: &'a OwnTables, trails: &'a Trails, counters: &'a Counters, shard: &'a Shard) -> Self {
+    fn of(tables: &'a OwnTables, trails: &'a Trails, counters: &'a Counters, shard: &'a Shard) -> Self {
         Self {
             doors: tables.doors.all(),
             trails: trails.all(),
@@ -112,13 +112,7 @@ impl<'a> Settler<'a> {
 
     /// Stamps the flow of frame `i` where that is due.
     #[inline(always)]
-    fn stamp_lane<const SERVES: bool>(
-        &self,
-        lanes: &Lanes,
-        at: Place<'_>,
-        entry: Entry,
-        i: usize,
-    ) -> bool {
+    fn stamp_lane<const SERVES: bool>(&self, lanes: &Lanes, at: Place<'_>, entry: Entry, i: usize) -> bool {
         self.stamp::<SERVES>(at, entry, lanes.course[i], || self.goes::<SERVES>(lanes, entry, i))
     }
 
@@ -126,7 +120,7 @@ impl<'a> Settler<'a> {
     /// that the pass over flows that are stamped already is straight.
     #[cold]
     #[inline(never)]
-    pub(crate) fn stamp<const SERVES: bool>(
+    fn stamp<const SERVES: bool>(
         &self,
         at: Place<'_>,
         entry: Entry,
@@ -478,7 +472,7 @@ fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
 /// the registers, of which the pass has none to spare.
 #[cold]
 #[inline(never)]
-pub(crate) fn put_aside(set: &mut u32, i: usize) {
+fn put_aside(set: &mut u32, i: usize) {
     *set |= 1 << i;
 }
 

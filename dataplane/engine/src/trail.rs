@@ -353,6 +353,11 @@ impl Trail {
         }
     }
 
+    /// Whose flows go along it.
+    pub(crate) fn cluster(&self) -> ClusterId {
+        ClusterId((self.flow >> 16) as u16)
+    }
+
     /// What [`crate::classify::classify`] finds out about a packet of this kind that has this hash.
     pub(crate) fn meta(&self, tcp: &PlainTcp<'_>, hash: u64, meta: &mut Meta) {
         let sender = self.course.sender();
@@ -363,7 +368,7 @@ impl Trail {
         } else {
             (tcp.source(), tcp.ports())
         };
-        let cluster = ClusterId((self.flow >> 16) as u16);
+        let cluster = self.cluster();
         meta.way = if serves { Way::Outbound } else { Way::Inbound };
         meta.vlan = self.course.vlan();
         meta.tagged = false;

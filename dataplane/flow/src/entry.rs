@@ -145,6 +145,14 @@ pub struct Resting {
 }
 
 impl Resting {
+    /// For packets of servers: `outbound`. Whenever the flow was stamped.
+    #[inline(always)]
+    pub fn ever(outbound: bool) -> Self {
+        let Self { mask, word } = Self::new(0, outbound);
+        let rests = mask & word;
+        Self { mask: rests, word: rests }
+    }
+
     /// For packets in second `tick`, of servers: `outbound`.
     #[inline(always)]
     pub fn new(tick: u16, outbound: bool) -> Self {

@@ -8,8 +8,8 @@
 //! In the steady state it allocates nothing: storage goes round. See [`Wire::drain_sent`].
 
 use crate::{
-    BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, Verdicts,
-    Whole, WorkerId,
+    BURST, EMIT_MAX, Frames, Head, Look, PortId, PortSet, Ports, Refused, TagEdit, Verdict, Verdicts, Whole,
+    WorkerId,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

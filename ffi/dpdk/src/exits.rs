@@ -151,8 +151,8 @@ impl Exits {
         refused: &mut Refused,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(to.index()) else { return false };
-        let are_short = seen.len_bits <= slot.own_max
-            || burst.iter().flatten().all(|frame| frame.len() <= slot.own_max);
+        let are_short =
+            seen.len_bits <= slot.own_max || burst.iter().flatten().all(|frame| frame.len() <= slot.own_max);
         if seen.odd || !are_short || slot.batch.len() != 0 {
             return false;
         }

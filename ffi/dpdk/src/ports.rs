@@ -9,8 +9,8 @@ use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
 use dataplane_port::{
-    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, START_MAX, TagEdit, Verdict,
-    Verdicts, Whole, WorkerId,
+    BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, START_MAX, TagEdit,
+    Verdict, Verdicts, Whole, WorkerId,
 };
 use dpdk_sys as sys;
 use rtrb::{Consumer, Producer};

@@ -40,14 +40,24 @@ fn send_all(ports: &mut DpdkPorts) {
 #[test]
 fn a_burst_is_lent_as_a_whole_or_frame_by_frame() {
     let prefix = format!("--file-prefix=fs-whole-{}", std::process::id());
-    let words = ["--no-pci", "--no-huge", "-m", "64", "--no-shconf", "--no-telemetry", "--lcores=0@0", "--log-level=error"];
+    let words = [
+        "--no-pci",
+        "--no-huge",
+        "-m",
+        "64",
+        "--no-shconf",
+        "--no-telemetry",
+        "--lcores=0@0",
+        "--log-level=error",
+    ];
     let words: Vec<String> = words.into_iter().map(str::to_owned).chain([prefix]).collect();
     let eal = Eal::init("whole-test", &words).expect("DPDK starts without root and huge pages");
     {
         let pool = Arc::new(Mempool::shared(&eal, "whole", 1023, 2176).expect("memory for 1,023 buffers"));
         let (mut workers, mut control) = switchboard(&eal, &pool, 1);
         let name = DeviceName::Virtual { name: "net_ring0".into(), arguments: String::new() };
-        let settings = PortSettings { workers: 1, mtu: 1500, descriptors: 512, seed: 1, pool: Arc::clone(&pool) };
+        let settings =
+            PortSettings { workers: 1, mtu: 1500, descriptors: 512, seed: 1, pool: Arc::clone(&pool) };
         let device = EthPort::open(&eal, name, &settings).expect("a ring is a device");
         control.attach(RING, device).expect("the port is free");
         let ports = &mut workers[0];

@@ -22,6 +22,8 @@ struct Side {
     engine: Engine,
     counters: Arc<[Counters]>,
     verdicts: Verdicts,
+    /// Frames of its own, not compared yet.
+    own: BTreeSet<Vec<u8>>,
 }
 
 /// A frame that comes in.
@@ -59,7 +61,7 @@ impl Side {
             table_seed: [1, 2],
         };
         let engine = Engine::new(&settings, Arc::clone(&counters)).expect("memory for 4,096 flows");
-        Self { engine, counters, verdicts: Verdicts::default() }
+        Self { engine, counters, verdicts: Verdicts::default(), own: BTreeSet::new() }
     }
 
     fn process(&mut self, now: Instant, handed: bool, burst: &[Arrival]) -> Vec<(Verdict, Vec<u8>)> {
@@ -79,6 +81,7 @@ impl Side {
         drop(heads);
         self.engine.tick(now);
         let outbox = self.engine.outbox();
+        self.own.extend(outbox.frames.iter().map(|frame| frame.bytes().to_vec()));
         outbox.frames.clear();
         outbox.events.clear();
         outbox.releases.clear();
@@ -112,9 +115,10 @@ impl Side {
     }
 }
 
-/// A frame of one of some hundred flows, from a client or a server; now and then a damaged one.
-fn frame(table: &Table, port: PortId, flow: usize, random: &mut Random) -> Vec<u8> {
-    let v6 = flow.is_multiple_of(4);
+/// A frame of one of some hundred flows, from a client or a server; now and then a damaged one. `plain`: as most are,
+/// TCP in IPv4.
+fn frame(table: &Table, port: PortId, flow: usize, plain: bool, random: &mut Random) -> Vec<u8> {
+    let v6 = flow.is_multiple_of(4) && !plain;
     let vip: IpAddr = if v6 { addr("2001:db8::80") } else { VIP.into() };
     let number = flow % 24;
     let client = if v6 {
@@ -135,16 +139,21 @@ fn frame(table: &Table, port: PortId, flow: usize, random: &mut Random) -> Vec<u
     };
     let ports = if serves { (80, client_port) } else { (client_port, 80) };
     let flags = [ACK, ACK, ACK, ACK, SYN, SYN | ACK, FIN | ACK, RST, ACK, ACK, ACK][random.below(11)];
+    let flags = if plain && random.below(8) != 0 { ACK } else { flags };
     let data = vec![7; random.below(40)];
-    let packet = match (random.below(12), src, dst) {
+    // What carries nothing comes from no further on than what did.
+    let sequence = if data.is_empty() { 0 } else { random.below(5000) as u32 };
+    let kind = if plain { 11 } else { random.below(12) };
+    let packet = match (kind, src, dst) {
         (0, ..) => ip(src, dst, 17, &udp(ports.0, ports.1, &data)),
         (1, ..) => ip(src, dst, 50, &data),
         (2, IpAddr::V4(src), IpAddr::V4(dst)) => {
             let place = [0x2000, 3, 0x2003][random.below(3)];
             v4(src, dst, 17, random.below(8) as u16, place, &udp(ports.0, ports.1, &[7; 32]))
         }
-        (3, ..) => ip(src, dst, 17, &udp(ports.0, 500, &data)),
-        _ => ip(src, dst, 6, &tcp(ports.0, ports.1, flags, 1000, 2000, &data)),
+        // Of one of a client's four ports: they would all be one flow.
+        (3, ..) if client_port == 4000 => ip(src, dst, 17, &udp(ports.0, 500, &data)),
+        _ => ip(src, dst, 6, &tcp(ports.0, ports.1, flags, sequence, 2000, &data)),
     };
     let tagged = table.ports[port.index()].untagged.is_none();
     let ethertype = if v6 { 0x86dd } else { 0x0800 };
@@ -152,7 +161,7 @@ fn frame(table: &Table, port: PortId, flow: usize, random: &mut Random) -> Vec<u
     if frame.len() < 60 && random.below(2) == 0 {
         frame.resize(60, 0);
     }
-    match random.below(40) {
+    match random.below(if plain { 160 } else { 40 }) {
         0 => flip(&frame, random),
         1 => truncate(&frame, random.below(60)),
         _ => frame,
@@ -171,8 +180,13 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
         quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
         // The same, but an engine sees them as others, and forgets its trails.
         let mut others = [tables(&table, &conditions, None), tables(&table, &conditions, None)];
+        let mut resets = 0;
         for burst in 0..BURSTS {
-            now = Instant(now.0 + [30_000, 40_000, 3_000_000, 300_000_000][random.below(4)]);
+            let pauses = [30_000, 40_000, 3_000_000, 300_000_000];
+            // Now and then flows are beyond their time-outs before anybody has looked.
+            let is_long = random.below(100) == 0;
+            let pause = if is_long { 9_000_000_000_000 } else { pauses[random.below(4)] };
+            now = Instant(now.0 + pause);
             if burst % 250 == 249 {
                 if burst % 500 == 499 {
                     // A server comes and goes.
@@ -201,12 +215,19 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
             let one = PortId(random.below(5) as u8);
             // Each flow once: frames that are settled at once are settled before the others.
             let flow = random.below(96);
+            // Every second burst is of frames that are alike, but for one in some of them.
+            let alike = random.below(2) == 0;
+            let odd = random.below(3 * BURST);
             let frames: Vec<Arrival> = (0..=random.below(BURST))
                 .take(BURST)
                 .map(|i| {
                     let port = if handed { PortId(random.below(5) as u8) } else { one };
                     let checksum_good = random.below(3) == 0;
-                    Arrival { frame: frame(&table, port, flow + i, &mut random), port, checksum_good }
+                    Arrival {
+                        frame: frame(&table, port, flow + i, alike && i != odd, &mut random),
+                        port,
+                        checksum_good,
+                    }
                 })
                 .collect();
             let found = quick.process(now, handed, &frames);
@@ -215,13 +236,17 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                 assert_eq!(found, expected, "burst {burst}, frame {i}: {:02x?}", frames[i]);
             }
             assert_eq!(quick.counts(), whole.counts(), "burst {burst}");
-            if burst % 20 == 0 {
+            let own = [&mut quick, &mut whole].map(|side| core::mem::take(&mut side.own));
+            assert_eq!(own[0], own[1], "burst {burst}");
+            resets += own[0].len();
+            if burst % 20 == 0 || is_long {
                 let (found, expected) = (quick.flows(), whole.flows());
                 let differ: Vec<_> = found.symmetric_difference(&expected).collect();
                 assert!(differ.is_empty(), "burst {burst}: {differ:#?}");
             }
         }
         let forwarded: u64 = quick.counts()[DropReason::COUNT..].iter().step_by(2).sum();
+        assert!(resets > 100, "{resets} frames of its own");
         assert!(forwarded > 10_000, "{forwarded} frames to and from servers");
     }
 }

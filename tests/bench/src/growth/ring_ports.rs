@@ -95,8 +95,7 @@ impl Frames for RingPorts {
         whole: &mut Whole<'a, N>,
         mut each: impl FnMut(&[u8; N]),
     ) -> bool {
-        let are_ordinary =
-            self.burst[..self.received].iter_mut().all(|flying| whole.take(flying.head()));
+        let are_ordinary = self.burst[..self.received].iter_mut().all(|flying| whole.take(flying.head()));
         whole.starts.iter().for_each(|start| each(start));
         are_ordinary
     }
