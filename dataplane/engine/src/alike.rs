@@ -105,8 +105,6 @@ struct Passed {
     left: u32,
     /// Bytes of these.
     left_bytes: u64,
-    /// Servers' data: their lanes say where their flows are, and what comes next in them.
-    data: u32,
 }
 
 impl Engine {
@@ -169,8 +167,12 @@ impl Engine {
                 counters.router_in(router, sent, bytes);
             }
         }
-        for i in bits(passed.data).map(|i| i & (BURST - 1)) {
-            self.shard.note_sequence(lanes.slot[i], lanes.next[i]);
+        if SERVES && !cfg!(flowswitch_unobserved) && lanes.data_len.iter().fold(0, |all, len| all | len) != 0
+        {
+            let settled = all(passed.count) & !passed.left;
+            for i in bits(settled).map(|i| i & (BURST - 1)).filter(|i| lanes.data_len[*i] != 0) {
+                self.shard.note_sequence(lanes.slot[i], lanes.next[i]);
+            }
         }
         let known = passed.left & !found.peculiar;
         *left = Left { frames: passed.left, untrodden: found.untrodden, known };
@@ -193,12 +195,19 @@ impl Lanes {
     /// Frame `i`, of the flow at this place, goes along; if it is a server's data, how far it has come is
     /// remembered (FS-10).
     #[inline(always)]
-    fn note_data<const SERVES: bool>(&mut self, i: usize, at: Place<'_>, shard: &Shard) {
+    fn note_data<const SERVES: bool>(
+        &mut self,
+        i: usize,
+        at: Place<'_>,
+        start: &[u8; PlainTcp::LEN],
+        shard: &Shard,
+    ) {
         let i = i & (BURST - 1);
         if SERVES && !cfg!(flowswitch_unobserved) && self.data_len[i] != 0 {
             let slot = shard.view().slot(at);
             shard.prefetch_cold(slot);
             self.slot[i] = slot;
+            self.next[i] = PlainTcp::of(start).next_sequence();
         }
     }
 }
@@ -226,7 +235,7 @@ fn third<const SERVES: bool>(
         };
         let Some(to) = together.settle::<SERVES>((at, entry), start, *len) else { continue };
         flows.exits.note(i, to);
-        lanes.note_data::<SERVES>(i, at, shard);
+        lanes.note_data::<SERVES>(i, at, start, shard);
     }
 }
 
@@ -298,20 +307,10 @@ fn pass<F: Frames + ?Sized, const SERVES: bool>(
         };
         let Some(exit) = together.settle::<SERVES>((at, entry), start, whole.lens[i]) else { continue };
         flows.exits.note(i, exit);
-        lanes.note_data::<SERVES>(i, at, shard);
+        lanes.note_data::<SERVES>(i, at, start, shard);
         left &= !(1 << i);
     }
     let left_bytes = bits(left).map(|i| u64::from(whole.lens[i & (BURST - 1)])).sum();
-    let mut data = 0;
-    if SERVES && !cfg!(flowswitch_unobserved) && lengths.has_data() {
-        for (i, start) in whole.starts.iter().enumerate() {
-            let i = i & (BURST - 1);
-            if lanes.data_len[i] != 0 && left >> i & 1 == 0 {
-                data |= 1 << i;
-                lanes.next[i] = PlainTcp::of(start).next_sequence();
-            }
-        }
-    }
     flows.exits.tell(all(count) & !left, count, verdicts);
-    Ok(Passed { count, left, left_bytes, data })
+    Ok(Passed { count, left, left_bytes })
 }

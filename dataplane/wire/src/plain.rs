@@ -224,12 +224,6 @@ impl<const N: usize> TcpLengths<N> {
         all.to_le_bytes()[1] & CONTROLS != 0
     }
 
-    /// Whether any has data, where all is well.
-    #[inline(always)]
-    pub fn has_data(&self) -> bool {
-        self.data_lens().iter().fold(0, |all, len| all | len) != 0
-    }
-
     /// Bytes of data.
     #[inline(always)]
     pub fn data_lens(&self) -> [u16; N] {

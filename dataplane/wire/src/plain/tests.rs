@@ -195,7 +195,6 @@ proptest! {
         prop_assert_eq!(lengths.has_control(), has_control);
         if each_is_good {
             prop_assert_eq!(lengths.data_lens(), data_lens);
-            prop_assert_eq!(lengths.has_data(), data_lens != [0; 8]);
         }
     }
 }
