@@ -10,7 +10,7 @@ use crate::classify::Meta;
 use crate::counters::Counting;
 use crate::engine::worker_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
-use crate::trail::{Course, TRAILS, Trail, Trails};
+use crate::trail::{Course, Last, TRAILS, Trail, Trails};
 use crate::{Counters, Engine, OwnTables};
 use dataplane_cpu::equal32;
 use dataplane_flow::{Entry, Instant, Known, Place, Shard, TARGETS_MAX, TargetId, Timeouts};
@@ -285,9 +285,9 @@ impl Engine {
             let (origin, serves) = (first.origin(), self.tables.server_ports.contains(first.port));
             let mut round = Left::default();
             let others = if serves {
-                self.settle_from::<F, true, true>(origin, now, frames, verdicts, &mut round)
+                self.settle_from::<F, true, true>((origin, true), now, frames, verdicts, &mut round)
             } else {
-                self.settle_from::<F, false, true>(origin, now, frames, verdicts, &mut round)
+                self.settle_from::<F, false, true>((origin, true), now, frames, verdicts, &mut round)
             };
             left.frames |= round.frames & to_do;
             left.untrodden |= round.untrodden & to_do;
@@ -309,20 +309,18 @@ impl Engine {
         let mut left = Left::default();
         let tried = self.settle_alike::<F, SERVES>(origin, frames, verdicts, &mut left);
         if tried != Tried::Settled {
-            if tried != Tried::Admitted {
-                admit_all(frames, frames.count().min(BURST));
-            }
-            self.settle_from::<F, SERVES, false>(origin, now, frames, verdicts, &mut left);
+            let ready = tried == Tried::Admitted;
+            self.settle_from::<F, SERVES, false>((origin, ready), now, frames, verdicts, &mut left);
         }
         left
     }
 
-    /// The same for the frames of one origin, which are admitted. `MIXED`: there are others; which they are, a
-    /// bit for each.
+    /// The same for the frames of one origin, which are `ready` (admitted) or not. `MIXED`: there are others; which
+    /// they are, a bit for each.
     #[inline(never)]
     fn settle_from<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
         &mut self,
-        origin: u16,
+        (origin, ready): (u16, bool),
         now: Instant,
         frames: &mut F,
         verdicts: &mut Verdicts,
@@ -340,7 +338,7 @@ impl Engine {
         let found = if MIXED {
             read_mixed::<F, SERVES>(&reader, origin, (lanes, &mut firsts), frames, count)
         } else {
-            read_all::<F, SERVES>(&reader, (lanes, &mut firsts), frames, count)
+            read_all::<F, SERVES>(&reader, (lanes, &mut firsts), frames, count, ready)
         };
         let settler = Settler::of(&self.tables, &self.trails, &self.counters[self.worker.index()], shard);
         let others = found.others;
@@ -385,15 +383,17 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
     (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
     frames: &mut F,
     count: usize,
+    ready: bool,
 ) -> Found {
-    let mut found = Found::default();
-    // Where the first is of another kind than the plainest, so are most.
-    let is_plainest = reader.read(&frames.look(0), (lanes, firsts), 0, &mut found);
-    for i in usize::from(is_plainest)..count {
-        let frame = frames.look(i);
-        if !is_plainest || !reader.read(&frame, (lanes, firsts), i, &mut found) {
-            reader.read_on(&frame, (lanes, firsts), i, &mut found);
+    let (mut found, mut last, mut are_plainest) = (Found::default(), Last::default(), true);
+    for i in 0..count {
+        let frame = if ready { frames.look(i) } else { frames.admit(i) };
+        if are_plainest && reader.read(&frame, (lanes, firsts), i, &mut found) {
+            continue;
         }
+        // Where the first is of another kind than the plainest, so are most.
+        are_plainest &= i != 0;
+        reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
     }
     found
 }
@@ -407,7 +407,7 @@ fn read_mixed<'a, F: Frames + ?Sized, const SERVES: bool>(
     frames: &mut F,
     count: usize,
 ) -> Found {
-    let mut found = Found::default();
+    let (mut found, mut last) = (Found::default(), Last::default());
     for i in 0..count {
         if frames.head(i).origin() != origin {
             found.others |= 1 << i;
@@ -415,7 +415,7 @@ fn read_mixed<'a, F: Frames + ?Sized, const SERVES: bool>(
         }
         let frame = frames.look(i);
         if !reader.read(&frame, (lanes, firsts), i, &mut found) {
-            reader.read_on(&frame, (lanes, firsts), i, &mut found);
+            reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
         }
     }
     found

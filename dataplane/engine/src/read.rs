@@ -3,7 +3,7 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lanes.
 
 use crate::classify::IKE;
-use crate::trail::{Course, Kind, Sides, Trail, TrailsFrom};
+use crate::trail::{Course, Kind, Last, Sides, Trail, TrailsFrom};
 use dataplane_flow::{FlowKey, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Plain, PlainTcp, protocol};
@@ -178,6 +178,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
+        last: &mut Last<'a>,
     ) {
         let i = i & (BURST - 1);
         lanes.hash[i] = NO_FLOW;
@@ -191,7 +192,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             return self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         }
         found.peculiar |= 1 << i;
-        let read = self.read_other(frame, (lanes, firsts), i);
+        let read = self.read_other(frame, (lanes, firsts), i, last);
         match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
@@ -202,14 +203,20 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         }
     }
 
-    fn read_other(&self, frame: &Look<'_>, (lanes, firsts): (&mut Lanes, &mut Firsts<'a>), i: usize) -> Read {
+    fn read_other(
+        &self,
+        frame: &Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        last: &mut Last<'a>,
+    ) -> Read {
         let data: &[u8] = frame.data;
         let Some(plain) = Plain::read(data, frame.len, frame.checksum_good) else { return Read::Peculiar };
         let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
             return Read::Peculiar;
         };
         let kind = Kind::other(ends, &plain, sides.vip);
-        let Some((place, trail)) = self.trails.find(&kind) else { return Read::Untrodden };
+        let Some((place, trail)) = self.trails.find_again(&kind, last) else { return Read::Untrodden };
         let [a, b] = sides.client;
         lanes.go_along(i, place, trail);
         lanes.len[i] = frame.len;

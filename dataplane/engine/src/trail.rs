@@ -237,6 +237,15 @@ impl<'a> TrailsFrom<'a> {
         is_it.then_some(trail)
     }
 
+    /// The same as [`Self::find`], where the packet before may have gone along the same one.
+    #[inline(always)]
+    pub(crate) fn find_again(self, kind: &Kind, last: &mut Last<'a>) -> Option<(u16, &'a Trail)> {
+        if kind.key != last.key {
+            *last = Last { key: kind.key, found: self.find(kind) };
+        }
+        last.found
+    }
+
     /// The trail of any other plain packet, and its place.
     pub(crate) fn find(self, kind: &Kind) -> Option<(u16, &'a Trail)> {
         let place = self.place(kind.stations, kind.vip);
@@ -245,6 +254,13 @@ impl<'a> TrailsFrom<'a> {
             (trail.origin == self.origin && trail.key == kind.key).then_some((place, trail))
         })
     }
+}
+
+/// The kind that was asked for last, and its trail.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Last<'a> {
+    key: Key,
+    found: Option<(u16, &'a Trail)>,
 }
 
 /// What a trail is found by, besides its origin.
