@@ -385,15 +385,17 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
     count: usize,
     ready: bool,
 ) -> Found {
-    let (mut found, mut last, mut are_plainest) = (Found::default(), Last::default(), true);
+    let (mut found, mut last) = (Found::default(), Last::default());
+    let first = frames.look(0);
+    let is_plainest = PlainTcp::read(first.data, first.len).is_some();
     for i in 0..count {
         let frame = if ready { frames.look(i) } else { frames.admit(i) };
-        if are_plainest && reader.read(&frame, (lanes, firsts), i, &mut found) {
-            continue;
+        if !is_plainest {
+            // Where the first is of another kind than the plainest, so are most: in line.
+            reader.read_any(&frame, (lanes, firsts), i, &mut found, &mut last);
+        } else if !reader.read(&frame, (lanes, firsts), i, &mut found) {
+            reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
         }
-        // Where the first is of another kind than the plainest, so are most.
-        are_plainest &= i != 0;
-        reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
     }
     found
 }

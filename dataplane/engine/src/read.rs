@@ -170,9 +170,22 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 
-    /// What [`Self::read`] is not for.
+    /// What [`Self::read`] is not for. A call, so that it is out of the way.
     #[inline(never)]
     pub(crate) fn read_on(
+        &self,
+        frame: &Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        found: &mut Found,
+        last: &mut Last<'a>,
+    ) {
+        self.read_any(frame, (lanes, firsts), i, found, last);
+    }
+
+    /// Whatever it is.
+    #[inline(always)]
+    pub(crate) fn read_any(
         &self,
         frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
@@ -203,6 +216,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         }
     }
 
+    #[inline(always)]
     fn read_other(
         &self,
         frame: &Look<'_>,
