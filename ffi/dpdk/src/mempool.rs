@@ -38,6 +38,7 @@ unsafe impl Sync for Mempool {}
 
 /// There is a pool of buffers with less than [`Mempool::ROOM`], in which any frame may be.
 static HAS_SMALL: AtomicBool = AtomicBool::new(false);
+const _: () = assert!(Mempool::PRIVATE_DATA_ROOM >= Mempool::ROOM);
 
 impl Mempool {
     /// Whether every buffer has [`Mempool::ROOM`].

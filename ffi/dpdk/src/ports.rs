@@ -29,7 +29,7 @@ pub struct DpdkPorts {
     /// The frames received, and none behind them.
     pub(crate) burst: [Option<Mbuf>; BURST + AHEAD],
     pub(crate) received: usize,
-    /// All of them are still as a device brought them, nothing was admitted, and they can be lent as a whole.
+    /// All of them are still as a device brought them, and can be lent as a whole.
     pub(crate) is_fresh: bool,
     /// Where the burst came in, if no other worker has handed it over.
     pub(crate) from: Option<PortId>,
@@ -261,7 +261,8 @@ impl Frames for DpdkPorts {
             bytes += u64::from(len);
             len_bits |= u32::from(len);
             // SAFETY: `offset` was looked at, all pools have room when a burst is fresh, and none of less was made
-            // before a frame in it could be here. No other frame has these bytes.
+            // before a frame in it could be here. No other frame has these bytes: drivers bring buffers of our pools,
+            // each once; one that brought others' buffers or references to one would say so, and is refused below.
             let start = unsafe { &mut *frame.start::<N>(offset) };
             each(start);
             // SAFETY: there is room for BURST.
@@ -269,7 +270,7 @@ impl Frames for DpdkPorts {
         }
         // SAFETY: so many were written just now.
         unsafe { whole.starts.set_len(count) };
-        if differs.any() || flags & Mbuf::STRIPPED != 0 {
+        if differs.any() || flags & (Mbuf::STRIPPED | sys::FS_MBUF_KEEP_FLAGS) != 0 {
             return false;
         }
         self.is_fresh = false;
