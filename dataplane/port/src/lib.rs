@@ -89,8 +89,19 @@ impl<const N: usize> Default for Whole<'_, N> {
 }
 
 impl<'a, const N: usize> Whole<'a, N> {
+    /// Takes all frames of a burst, as [`Frames::whole`] does.
+    pub fn take_all(
+        &mut self,
+        mut heads: impl Iterator<Item = Head<'a>>,
+        mut each: impl FnMut(&[u8; N]),
+    ) -> bool {
+        let are_ordinary = heads.all(|head| self.take(head));
+        self.starts.iter().for_each(|start| each(start));
+        are_ordinary
+    }
+
     /// Takes one more frame; `false`: it is out of the ordinary, or one too many.
-    pub fn take(&mut self, head: Head<'a>) -> bool {
+    fn take(&mut self, head: Head<'a>) -> bool {
         let i = self.starts.len();
         let Head { data, len, handed: false, .. } = head else { return false };
         let is_one_segment = data.len() as u64 == u64::from(len);
@@ -147,14 +158,8 @@ impl Frames for [Head<'_>] {
         self.first().filter(|head| !head.handed).map(|head| head.port)
     }
 
-    fn whole<'a, const N: usize>(
-        &'a mut self,
-        whole: &mut Whole<'a, N>,
-        mut each: impl FnMut(&[u8; N]),
-    ) -> bool {
-        let are_ordinary = self.iter_mut().all(|head| whole.take(Head { data: head.data, ..*head }));
-        whole.starts.iter().for_each(|start| each(start));
-        are_ordinary
+    fn whole<'a, const N: usize>(&'a mut self, whole: &mut Whole<'a, N>, each: impl FnMut(&[u8; N])) -> bool {
+        whole.take_all(self.iter_mut().map(|head| Head { data: head.data, ..*head }), each)
     }
 
     #[inline(always)]

@@ -137,18 +137,12 @@ impl Frames for MemoryPorts {
         first.filter(|_| !self.handed).map(|frame| frame.port)
     }
 
-    fn whole<'a, const N: usize>(
-        &'a mut self,
-        whole: &mut Whole<'a, N>,
-        mut each: impl FnMut(&[u8; N]),
-    ) -> bool {
+    fn whole<'a, const N: usize>(&'a mut self, whole: &mut Whole<'a, N>, each: impl FnMut(&[u8; N])) -> bool {
         let Self { burst, handed, segment, offload, .. } = self;
-        let are_ordinary = burst.iter_mut().all(|frame| match frame {
-            Some(frame) => whole.take(frame.head(*handed, *segment, *offload)),
-            None => false,
+        let heads = burst.iter_mut().map(|frame| {
+            frame.as_mut().map_or_else(Head::default, |frame| frame.head(*handed, *segment, *offload))
         });
-        whole.starts.iter().for_each(|start| each(start));
-        are_ordinary
+        whole.take_all(heads, each)
     }
 
     fn admit(&mut self, i: usize) -> Look<'_> {

@@ -90,14 +90,8 @@ impl Frames for RingPorts {
     }
 
     #[inline]
-    fn whole<'a, const N: usize>(
-        &'a mut self,
-        whole: &mut Whole<'a, N>,
-        mut each: impl FnMut(&[u8; N]),
-    ) -> bool {
-        let are_ordinary = self.burst[..self.received].iter_mut().all(|flying| whole.take(flying.head()));
-        whole.starts.iter().for_each(|start| each(start));
-        are_ordinary
+    fn whole<'a, const N: usize>(&'a mut self, whole: &mut Whole<'a, N>, each: impl FnMut(&[u8; N])) -> bool {
+        whole.take_all(self.burst[..self.received].iter_mut().map(Flying::head), each)
     }
 
     #[inline]
