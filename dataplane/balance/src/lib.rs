@@ -65,10 +65,17 @@ impl Balancer {
         Self { chooser, maglev }
     }
 
+    /// Asks for what [`Self::choose`] looks at first. A hint.
+    #[inline(always)]
+    pub fn prefetch(&self, choice: u64) {
+        self.maglev.prefetch(choice);
+    }
+
     /// Chooses for a new flow. `choice` is the flow's hash, or its client's where [`Self::is_by_client`];
     /// `cursor` is this worker's place in the round; `open` tells a server's open flows in all workers, `time` its
     /// response time in microseconds, 0 where none is known; `allowed` leaves servers out (FS-4, FS-34). `None`:
     /// there is none.
+    #[inline]
     pub fn choose(
         &self,
         choice: u64,
@@ -87,6 +94,7 @@ impl Balancer {
 
     /// Chooses without state: the same for the same flow while the servers stay. `nth` counts the
     /// servers that have refused the flow already (FS-7a); `None` when that is all of them.
+    #[inline]
     pub fn by_hash(&self, choice: u64, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
         self.maglev.choose(choice, nth, allowed)
     }

@@ -50,17 +50,33 @@ impl Maglev {
     /// The `nth` distinct allowed server in this hash's order, counted from 0; `None` when there are no
     /// more. The first one is chosen by weight, the others stand in a row behind it: at most every
     /// server is looked at once.
+    #[inline]
     pub fn choose(&self, hash: u64, nth: u32, allowed: impl Fn(TargetId) -> bool) -> Option<TargetId> {
-        if self.places.is_empty() {
-            return None;
-        }
-        let size = MAGLEV_SIZE as u64;
-        // The high half of the product maps the hash's high bits to a place without a division.
-        let place = |hash: u64| self.places[((u128::from(hash) * u128::from(size)) >> 64) as usize];
-        let first = place(hash);
+        let first = *self.places.get(place(hash))?;
         if nth == 0 && allowed(first) {
             return Some(first);
         }
+        self.choose_on(hash, nth, first, allowed)
+    }
+
+    /// Asks for the place that [`Self::choose`] looks at first.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(place) = self.places.get(place(hash)) {
+            dataplane_cpu::prefetch(place);
+        }
+    }
+
+    /// The same where it is not the first place's.
+    #[inline(never)]
+    fn choose_on(
+        &self,
+        hash: u64,
+        nth: u32,
+        first: TargetId,
+        allowed: impl Fn(TargetId) -> bool,
+    ) -> Option<TargetId> {
+        let place = |hash: u64| self.places[place(hash)];
         let preferred = if allowed(first) { Some(first) } else { draw(hash, place, &allowed) };
         if nth == 0 && preferred.is_some() {
             return preferred;
@@ -75,6 +91,12 @@ impl Maglev {
     pub fn count(&self, allowed: impl Fn(TargetId) -> bool) -> u32 {
         self.servers.iter().filter(|target| allowed(**target)).count() as u32
     }
+}
+
+/// The high half of the product maps the hash's high bits to a place without a division.
+#[inline(always)]
+fn place(hash: u64) -> usize {
+    ((u128::from(hash) * MAGLEV_SIZE as u128) >> 64) as usize
 }
 
 /// The array while it is being filled. Which places are taken is a bit each: 8 KiB, which stay in the nearest

@@ -3,7 +3,8 @@
 //!
 //! Three passes, each straight on: the frames are lent and compared with what the trail asks for, their flows are
 //! hashed and asked for, and they go where the flows' entries lead. What is wrong with any frame shows at the end of
-//! a pass; the burst is then left to [`crate::burst`], which looks at each.
+//! a pass; the burst is then left to [`crate::burst`], which looks at each. Flows that begin are opened then
+//! ([`crate::opening`]).
 
 use crate::Engine;
 use crate::burst::{Exits, Left, all, bits, leads_out};
@@ -11,7 +12,7 @@ use crate::counters::Counting;
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
 use dataplane_cpu::Differences;
-use dataplane_flow::{CLUSTERS_MAX, Entry, Line, Place, Resting, Shard, State, TARGETS_MAX};
+use dataplane_flow::{CLUSTERS_MAX, Entry, Instant, Line, Place, Resting, Shard, State, TARGETS_MAX};
 use dataplane_port::{BURST, Frames, PortId, Verdicts, Whole};
 use dataplane_wire::{CHECKSUM_GOOD_BELOW, PlainTcp, TcpLengths};
 
@@ -105,6 +106,8 @@ struct Passed {
     left: u32,
     /// Bytes of these.
     left_bytes: u64,
+    /// Where the others leave.
+    exits: Exits,
 }
 
 impl Engine {
@@ -113,6 +116,7 @@ impl Engine {
     pub(crate) fn settle_alike<F: Frames + ?Sized, const SERVES: bool>(
         &mut self,
         origin: u16,
+        now: Instant,
         frames: &mut F,
         verdicts: &mut Verdicts,
         left: &mut Left,
@@ -146,37 +150,54 @@ impl Engine {
             station_to_door: (u64::from(origin as u8) ^ IPV4) << 48,
         };
         let mut found = Found::default();
-        let passed = match pass::<F, SERVES>(&reader, &together, lanes, frames, verdicts, &mut found) {
+        let mut passed = match pass::<F, SERVES>(&reader, &together, lanes, frames, &mut found) {
             Ok(passed) => passed,
             Err(tried) => return tried,
         };
-        for i in bits(passed.left).map(|i| i & (BURST - 1)) {
-            if SERVES {
+        if SERVES {
+            for i in bits(passed.left) {
                 reader.retrace(&frames.look(i), lanes, i, &mut found);
-            } else {
-                lanes.trail[i] = place;
+            }
+        } else {
+            if found.apart != 0 {
+                let (port, trail) = (PortId(origin as u8), *trail);
+                let opened = self.open_alike(now, (port, &trail), frames, passed.left, &mut passed.exits);
+                passed.left &= !opened.frames;
+                passed.left_bytes -= opened.bytes;
+            }
+            for i in bits(passed.left) {
+                self.lanes.trail[i & (BURST - 1)] = place;
             }
         }
-        if !(SERVES && cfg!(flowswitch_unobserved)) && passed.left != all(passed.count) {
-            let sent = passed.count as u64 - u64::from(passed.left.count_ones());
-            let bytes = frames.bytes_admitted() - passed.left_bytes;
-            let router = course.router();
+        let settled = all(passed.count) & !passed.left;
+        passed.exits.tell(settled, passed.count, verdicts);
+        if cfg!(flowswitch_unobserved) && SERVES {
+            // A build for comparison alone, as above.
+        } else if settled != 0 {
+            let counters = self.counters[self.worker.index()].counting();
+            let (sent, bytes) =
+                (u64::from(settled.count_ones()), frames.bytes_admitted() - passed.left_bytes);
             if SERVES {
-                counters.router_out(router, sent, bytes);
+                counters.router_out(course.router(), sent, bytes);
+                self.note_data(settled);
             } else {
-                counters.router_in(router, sent, bytes);
-            }
-        }
-        if SERVES && !cfg!(flowswitch_unobserved) && lanes.data_len.iter().fold(0, |all, len| all | len) != 0
-        {
-            let settled = all(passed.count) & !passed.left;
-            for i in bits(settled).map(|i| i & (BURST - 1)).filter(|i| lanes.data_len[*i] != 0) {
-                self.shard.note_sequence(lanes.slot[i], lanes.next[i]);
+                counters.router_in(course.router(), sent, bytes);
             }
         }
         let known = passed.left & !found.peculiar;
         *left = Left { frames: passed.left, untrodden: found.untrodden, known };
         Tried::Settled
+    }
+
+    /// How far servers' data of `settled` frames (a bit for each) has come.
+    #[inline(always)]
+    fn note_data(&mut self, settled: u32) {
+        let lanes = &self.lanes;
+        if lanes.data_len.iter().fold(0, |all, len| all | len) != 0 {
+            for i in bits(settled).map(|i| i & (BURST - 1)).filter(|i| lanes.data_len[*i] != 0) {
+                self.shard.note_sequence(lanes.slot[i], lanes.next[i]);
+            }
+        }
     }
 }
 
@@ -240,13 +261,12 @@ fn third<const SERVES: bool>(
 }
 
 /// The three passes.
-#[inline(always)]
+#[inline(never)]
 fn pass<F: Frames + ?Sized, const SERVES: bool>(
     reader: &Reader<'_, SERVES>,
     together: &Together<'_>,
     lanes: &mut Lanes,
     frames: &mut F,
-    verdicts: &mut Verdicts,
     found: &mut Found,
 ) -> Result<Passed, Tried> {
     let (trail, shard, lines) = (together.trail, reader.shard, reader.lines);
@@ -311,6 +331,5 @@ fn pass<F: Frames + ?Sized, const SERVES: bool>(
         left &= !(1 << i);
     }
     let left_bytes = bits(left).map(|i| u64::from(whole.lens[i & (BURST - 1)])).sum();
-    flows.exits.tell(all(count) & !left, count, verdicts);
-    Ok(Passed { count, left, left_bytes })
+    Ok(Passed { count, left, left_bytes, exits: flows.exits })
 }

@@ -175,6 +175,7 @@ impl Settled {
 }
 
 /// The ports that settled frames leave by, a number for each frame.
+#[derive(Debug)]
 pub(crate) struct Exits([u8; BURST]);
 
 impl Default for Exits {
@@ -255,8 +256,8 @@ impl Engine {
     pub(crate) fn meta_of_lane(&self, i: usize, head: &Head<'_>, meta: &mut Meta) -> bool {
         let (lanes, i) = (&self.lanes, i & (BURST - 1));
         let Some(tcp) = head.data.first_chunk().map(PlainTcp::of) else { return false };
-        let hash = if lanes.hash[i] == NO_FLOW { lanes.apart[i] } else { lanes.hash[i] };
-        self.trails.all()[usize::from(lanes.trail[i]) & (TRAILS - 1)].meta(&tcp, hash, meta);
+        let trail = &self.trails.all()[usize::from(lanes.trail[i]) & (TRAILS - 1)];
+        trail.meta(&tcp, lanes.hash_of(i), meta);
         true
     }
 
@@ -307,7 +308,7 @@ impl Engine {
         verdicts: &mut Verdicts,
     ) -> Left {
         let mut left = Left::default();
-        let tried = self.settle_alike::<F, SERVES>(origin, frames, verdicts, &mut left);
+        let tried = self.settle_alike::<F, SERVES>(origin, now, frames, verdicts, &mut left);
         if tried != Tried::Settled {
             let ready = tried == Tried::Admitted;
             self.settle_from::<F, SERVES, false>((origin, ready), now, frames, verdicts, &mut left);

@@ -4,9 +4,11 @@
 //! may read. Counters only rise, but for the gauges, which are stored.
 
 use crate::member_counters::{MEMBERS_MAX, MemberCounters};
+use crate::tables::ServiceTable;
 use core::sync::atomic::{AtomicU64, Ordering};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 use dataplane_port::DropReason;
+use dataplane_wire::protocol;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -232,6 +234,27 @@ impl Counters {
     #[inline(always)]
     pub fn cluster(&self, id: ClusterId) -> &ClusterCounters {
         &self.clusters[usize::from(id.0) & (CLUSTERS_MAX - 1)]
+    }
+
+    /// A flow of this protocol was opened from outside, in a service (which has this place in its cluster), and
+    /// bound to a server.
+    #[inline(always)]
+    pub(crate) fn opened(
+        &self,
+        cluster: ClusterId,
+        (place, service): (usize, &ServiceTable),
+        target: TargetId,
+        protocol: u8,
+    ) {
+        let counters = self.cluster(cluster);
+        counters.flows_new.add(1);
+        counters.services[place.min(SERVICES_COUNTED - 1)].add(1);
+        self.target(target).flows_new.add(1);
+        if protocol == protocol::TCP
+            && let Some(member) = service.member(target).and_then(|member| self.member(member.counter))
+        {
+            member.opened.add(1);
+        }
     }
 
     /// A router's counters.

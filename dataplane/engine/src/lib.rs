@@ -26,6 +26,7 @@ mod load;
 mod member_counters;
 mod neighbour;
 mod observe;
+mod opening;
 mod outbox;
 mod quic;
 mod read;

@@ -23,11 +23,17 @@ impl Load<'_> {
     }
 
     /// Whether the server may have one more (FS-34).
+    #[inline(always)]
     pub(crate) fn has_room(&self, id: TargetId) -> bool {
         self.tables.target(id).is_none_or(|target| match target.connections_max {
             0 => true,
-            max => self.open(id) < u64::from(max),
+            max => self.is_open_below(id, max),
         })
+    }
+
+    #[cold]
+    fn is_open_below(&self, id: TargetId, max: u32) -> bool {
+        self.open(id) < u64::from(max)
     }
 
     /// A server's response time in this service in microseconds, else the time it takes to accept a

@@ -13,7 +13,7 @@ use crate::steer::{answered, martian};
 use crate::tables::address_words;
 use crate::tcp::{self, Change};
 use dataplane_flow::{Entry, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{AlarmKind, PROBE_PORT_FIRST, UdpMode, probe_port};
+use dataplane_message::{AlarmKind, UdpMode, probe_port};
 use dataplane_port::{DropReason, Head, PuntReason, Verdict};
 use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
@@ -173,10 +173,7 @@ impl Engine {
         // FS-30: to a probe's port, but another server's: an entry would hide that one's answers. What comes
         // from there is dropped anyway.
         let ports = matches!(layers.protocol, protocol::TCP | protocol::UDP);
-        if ports
-            && meta.key.client_port() >= PROBE_PORT_FIRST
-            && meta.key.client_words() == address_words(cluster.probe)
-        {
+        if ports && cluster.is_probe(meta.key.client_words(), meta.key.client_port()) {
             return;
         }
         let (state, flags) = match (meta.key.kind(), layers.protocol) {

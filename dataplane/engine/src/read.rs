@@ -24,6 +24,8 @@ pub(crate) struct Lanes {
     pub(crate) len: [u32; BURST],
     /// A server's data: the sequence number behind it.
     pub(crate) next: [u32; BURST],
+    /// Of what opens a flow: what the choice of a server hangs on.
+    pub(crate) choice: [u64; BURST],
     /// Its trail's place.
     pub(crate) trail: [u16; BURST],
     /// A server's data: its flow's place.
@@ -40,6 +42,7 @@ impl Default for Lanes {
             course: [Course::default(); BURST],
             len: [0; BURST],
             next: [0; BURST],
+            choice: [0; BURST],
             trail: [0; BURST],
             slot: [Slot::default(); BURST],
             data_len: [0; BURST],
@@ -48,6 +51,13 @@ impl Default for Lanes {
 }
 
 impl Lanes {
+    /// The hash of a TCP packet's flow, whatever is to be done with it.
+    #[inline(always)]
+    pub(crate) fn hash_of(&self, i: usize) -> u64 {
+        let i = i & (BURST - 1);
+        if self.hash[i] == NO_FLOW { self.apart[i] } else { self.hash[i] }
+    }
+
     /// Frame `i` goes along this trail, which is at `place`.
     #[inline(always)]
     fn go_along(&mut self, i: usize, place: u16, trail: &Trail) {

@@ -5,10 +5,10 @@ use crate::classify::{Meta, Way};
 use crate::dead::Fate;
 use crate::load::Load;
 use crate::signs;
-use crate::tables::{ClusterTable, ServiceTable, Tables, address_words, prefix_mask};
+use crate::tables::{ClusterTable, ServiceTable, Tables, prefix_mask};
 use crate::tcp::{self, Change};
-use dataplane_flow::{Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
-use dataplane_message::{PROBE_PORT_FIRST, PortRole, UdpMode};
+use dataplane_flow::{Beginning, Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
+use dataplane_message::{PortRole, UdpMode};
 use dataplane_port::{DropReason, Head, PortId, Verdict};
 use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
 use std::sync::Arc;
@@ -216,14 +216,11 @@ impl Engine {
         };
         let (index, service) = cluster.service(protocol, vip_port);
         let choice = self.choice(service, meta);
-        let opens = !error && opens(meta);
+        let opens = !error && opens(layers.protocol, layers.flags);
         let target = if let Some(target) = self.by_connection_id(head.data, meta, service) {
             Some(target)
-        } else if opens && !self.shard.presses(GUARD_AT) {
-            self.bound_or_chosen(cluster, service, meta, choice, &allowed)
         } else if opens {
-            let load = self.load(tables);
-            service.balancer.by_hash(choice, 0, |id| allowed(id) && load.has_room(id))
+            self.bound_or_chosen(cluster, service, meta, choice, &allowed)
         } else {
             service.balancer.by_hash(choice, 0, allowed)
         };
@@ -238,16 +235,8 @@ impl Engine {
             return self.refuse(head, meta, cluster, reason, now);
         };
         let written = !error && self.remember(head.port, cluster, meta, target, opens, now);
-        let counters = self.counters().cluster(cluster.id);
         if opens && written {
-            counters.flows_new.add(1);
-            counters.services[index.min(crate::SERVICES_COUNTED - 1)].add(1);
-            self.counters().target(target).flows_new.add(1);
-            if layers.protocol == protocol::TCP
-                && let Some(member) = service.member(target).and_then(|m| self.counters().member(m.counter))
-            {
-                member.opened.add(1);
-            }
+            self.counters().opened(cluster.id, (index, service), target, layers.protocol);
         }
         if written || error {
             return self.send_to(target, head, meta);
@@ -257,7 +246,7 @@ impl Engine {
             return self.send_to(target, head, meta);
         }
         // No entry could be left: by hash, so that the flow's next packet finds the same server.
-        counters.hashed.add(1);
+        self.counters().cluster(cluster.id).hashed.add(1);
         match service.balancer.by_hash(choice, 0, allowed) {
             Some(target) => self.send_to(target, head, meta),
             None => Verdict::Drop(DropReason::NoServer),
@@ -291,11 +280,7 @@ impl Engine {
                 Err(DropReason::IcmpRate)
             };
         }
-        let ports = matches!(layers.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-        if ports && (layers.source == 0 || layers.destination == 0) {
-            return Err(DropReason::L4Header);
-        }
-        if layers.protocol == protocol::TCP && wire_tcp::Flags(layers.flags).is_impossible() {
+        if is_impossible(layers.protocol, layers.flags, layers.source, layers.destination) {
             return Err(DropReason::L4Header);
         }
         Ok(())
@@ -310,10 +295,9 @@ impl Engine {
             protocol::ICMPV6 => layers.flags == icmpv6::kind::ECHO_REPLY,
             _ => false,
         };
-        layers.source >= PROBE_PORT_FIRST
-            && !reply
+        !reply
             && !layers.is_icmp_error()
-            && self.tables.cluster(meta.cluster).is_some_and(|c| address_words(c.probe) == source)
+            && self.tables.cluster(meta.cluster).is_some_and(|c| c.is_probe(source, layers.source))
     }
 
     /// What the choice of a server hangs on: the flow, or the client alone.
@@ -330,7 +314,8 @@ impl Engine {
         Load { tables, shard: &self.shard, counters: &self.counters, me: self.worker }
     }
 
-    /// The client's server if it is bound to one (FS-24), else a new choice.
+    /// The client's server if it is bound to one (FS-24), else a new choice; no binding is looked for, or made, in
+    /// a flood.
     fn bound_or_chosen(
         &mut self,
         cluster: &ClusterTable,
@@ -339,7 +324,8 @@ impl Engine {
         choice: u64,
         allowed: &impl Fn(TargetId) -> bool,
     ) -> Option<TargetId> {
-        let affinity = affinity_key(cluster, service, &meta.key);
+        let calm = !self.shard.presses(GUARD_AT);
+        let affinity = affinity_key(cluster, service, &meta.key).filter(|_| calm);
         let bound = affinity.and_then(|key| {
             let slot = self.shard.find(key.hash(&self.table_key))?;
             let entry = self.shard.entry(slot);
@@ -358,16 +344,9 @@ impl Engine {
         if bound.is_some() {
             return bound;
         }
-        let cursor = usize::from(service.cursor) & (self.cursors.len() - 1);
         let load =
             Load { tables: &self.tables, shard: &self.shard, counters: &self.counters, me: self.worker };
-        let target = service.balancer.choose(
-            choice,
-            &mut self.cursors[cursor],
-            |id| load.open(id),
-            |id| load.time(service, id),
-            |id| allowed(id) && load.has_room(id),
-        )?;
+        let target = choose(&load, service, cursor_of(&mut self.cursors, service), choice, allowed)?;
         if let Some(key) = affinity {
             let entry = Entry::new(target, cluster.id, State::Affinity, 0, 0);
             let hash = key.hash(&self.table_key);
@@ -405,19 +384,50 @@ impl Engine {
         // Of what began unseen no first answer is waited for (FS-31).
         let answered = if state == State::MidFlow { Entry::ANSWERED } else { 0 };
         let entry = Entry::new(target, cluster.id, state, answered, 0);
-        let slot = self.shard.insert(meta.hash, &meta.key, entry, &self.tables.timeouts, pressed);
-        if let Some(slot) = slot.filter(|_| layers.protocol == protocol::TCP) {
-            self.shard.set_via(slot, meta.from, port.0);
-            self.shard.set_stamp(slot, signs::micros(now));
-        }
-        slot.is_some()
+        let beginning = match layers.protocol {
+            protocol::TCP => Beginning { via: (meta.from, port.0), at_us: signs::micros(now) },
+            _ => Beginning::default(),
+        };
+        let timeouts = &self.tables.timeouts;
+        self.shard.insert_from(meta.hash, &meta.key, entry, beginning, timeouts, pressed).is_some()
     }
 }
 
+/// A server for a new flow that no binding holds: in a flood by hash.
+#[inline(always)]
+pub(crate) fn choose(
+    load: &Load<'_>,
+    service: &ServiceTable,
+    cursor: &mut u32,
+    choice: u64,
+    allowed: impl Fn(TargetId) -> bool,
+) -> Option<TargetId> {
+    let allowed = |id| allowed(id) && load.has_room(id);
+    if load.shard.presses(GUARD_AT) {
+        return service.balancer.by_hash(choice, 0, allowed);
+    }
+    let open = |id| load.open(id);
+    service.balancer.choose(choice, cursor, open, |id| load.time(service, id), allowed)
+}
+
+/// The service's place in its round.
+#[inline(always)]
+pub(crate) fn cursor_of<'a>(cursors: &'a mut [u32], service: &ServiceTable) -> &'a mut u32 {
+    &mut cursors[usize::from(service.cursor) & (cursors.len() - 1)]
+}
+
 /// Whether the packet opens a flow, rather than belonging to one whose entry is gone.
-fn opens(meta: &Meta) -> bool {
-    let layers = &meta.layers;
-    layers.protocol != protocol::TCP || layers.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN
+#[inline(always)]
+pub(crate) fn opens(protocol: u8, flags: u8) -> bool {
+    protocol != protocol::TCP || flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN
+}
+
+/// Ports and flags that no honest sender uses (F12).
+#[inline(always)]
+pub(crate) fn is_impossible(protocol: u8, flags: u8, source: u16, destination: u16) -> bool {
+    let ports = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+    ports && (source == 0 || destination == 0)
+        || protocol == protocol::TCP && wire_tcp::Flags(flags).is_impossible()
 }
 
 /// The answer to what a server opened, in a protocol without states.
@@ -445,6 +455,7 @@ fn affinity_key(cluster: &ClusterTable, service: &ServiceTable, key: &FlowKey) -
 }
 
 /// Sources that no packet may have: this network, loopback, multicast and beyond (F11).
+#[inline(always)]
 pub(crate) fn martian(source: [u64; 2], v6: bool) -> bool {
     if v6 {
         let unspecified_or_loopback = source[0] == 0 && source[1] <= 1;

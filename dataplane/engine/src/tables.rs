@@ -16,7 +16,7 @@ pub(crate) use vips::Vips;
 use core::net::IpAddr;
 use dataplane_balance::{Balancer, Candidate};
 use dataplane_flow::{ClusterId, HashKey, STATES, TARGETS_MAX, TargetId};
-use dataplane_message::{Affinity, Chooser, DeadFlows, Fail, PortRole, Stp, UdpMode};
+use dataplane_message::{Affinity, Chooser, DeadFlows, Fail, PROBE_PORT_FIRST, PortRole, Stp, UdpMode};
 use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
 use dataplane_wire::MacAddr;
 use std::sync::Arc;
@@ -264,6 +264,13 @@ impl ClusterTable {
             .expect("the last service matches everything")
     }
 
+    /// Whether a packet from there would be taken for one of control's probes, or what is sent there for an answer
+    /// to it (FS-30).
+    #[inline(always)]
+    pub(crate) fn is_probe(&self, address: [u64; 2], port: u16) -> bool {
+        port >= PROBE_PORT_FIRST && address_words(self.probe) == address
+    }
+
     /// Its VMAC.
     pub fn vmac(&self) -> MacAddr {
         MacAddr::from_u64(self.vmac)
@@ -314,8 +321,15 @@ impl ServiceTable {
         }
     }
 
-    /// A member. At most 12 steps.
+    /// A member. Mostly at once: servers of a service have numbers in a row; else at most 12 steps.
+    #[inline(always)]
     pub fn member(&self, target: TargetId) -> Option<&MemberTable> {
+        let first = self.members.first()?.target;
+        let guess = self.members.get(usize::from(target.0.wrapping_sub(first.0)));
+        guess.filter(|member| member.target == target).or_else(|| self.search(target))
+    }
+
+    fn search(&self, target: TargetId) -> Option<&MemberTable> {
         self.members.binary_search_by_key(&target, |m| m.target).ok().map(|place| &self.members[place])
     }
 

@@ -86,7 +86,7 @@ impl Course {
     }
 
     /// The VLAN.
-    fn vlan(self) -> VlanId {
+    pub(crate) fn vlan(self) -> VlanId {
         VlanId((self.0 >> 48) as u16)
     }
 }
@@ -378,7 +378,6 @@ impl Trail {
     pub(crate) fn meta(&self, tcp: &PlainTcp<'_>, hash: u64, meta: &mut Meta) {
         let sender = self.course.sender();
         let serves = sender != TargetId::NONE;
-        let (first, last) = tcp.stations();
         let (client, ports) = if serves {
             (tcp.destination(), tcp.ports().rotate_left(16))
         } else {
@@ -390,14 +389,21 @@ impl Trail {
         meta.tagged = false;
         meta.known = Some(self.course.router());
         meta.layers = tcp.layers();
-        meta.to = first.swap_bytes() >> 16;
-        meta.from = (first.swap_bytes() & 0xffff) << 32 | u64::from(last.swap_bytes());
+        meta.to = tcp.to();
+        meta.from = tcp.from();
         meta.cluster = cluster;
         meta.sender = sender;
         meta.sender_cluster = cluster;
-        let last = u64::from(self.flow) | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
-        meta.key = FlowKey::from_words([0, u64::from(u32::from_be(client)), last]);
+        meta.key = self.key(client, ports);
         meta.hash = hash;
+    }
+
+    /// The key of a TCP packet's flow. `client`: its address as it lies in the packet; `ports`: its port (high half)
+    /// and the VIP's, as numbers.
+    #[inline(always)]
+    pub(crate) fn key(&self, client: u32, ports: u32) -> FlowKey {
+        let last = u64::from(self.flow) | u64::from(protocol::TCP) << 8 | u64::from(ports) << 32;
+        FlowKey::from_words([0, u64::from(u32::from_be(client)), last])
     }
 }
 

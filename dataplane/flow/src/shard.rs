@@ -25,6 +25,15 @@ const IDLE_YIELDS_S: u16 = 60;
 /// seconds after its time-out.
 const SWEEP_S: u64 = 7;
 
+/// Where and when a flow began.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Beginning {
+    /// What [`Shard::via`] gives.
+    pub via: (u64, u8),
+    /// What [`Shard::stamp`] gives.
+    pub at_us: u32,
+}
+
 /// One worker's flows: a main part, and a small provisional part for handshakes and for mid-flow
 /// segments that no server has answered. Memory: 80 bytes a place, of which there are 1.25 for each flow
 /// (100 bytes a flow, 20 of them hot), and an eighth of that again.
@@ -188,9 +197,49 @@ impl Shard {
         timeouts: &Timeouts,
         gently: bool,
     ) -> Option<Slot> {
+        self.insert_from(hash, key, entry, Beginning::default(), timeouts, gently)
+    }
+
+    /// The same with what is known of the flow's beginning.
+    pub fn insert_from(
+        &mut self,
+        hash: u64,
+        key: &FlowKey,
+        entry: Entry,
+        beginning: Beginning,
+        timeouts: &Timeouts,
+        gently: bool,
+    ) -> Option<Slot> {
+        self.place(hash, entry.at(self.tick), self.cold(key, beginning), timeouts, gently)
+    }
+
+    /// The same where there is an empty place, and else nothing.
+    #[inline(always)]
+    pub fn insert_into_vacancy(
+        &mut self,
+        hash: u64,
+        key: &FlowKey,
+        entry: Entry,
+        beginning: Beginning,
+    ) -> Option<Slot> {
+        let mark = mark_of(entry);
+        let index = self.part(Slot(mark)).0.vacancy(hash)?;
+        let cold = self.cold(key, beginning);
+        Some(self.fill(mark, index, hash, entry.at(self.tick), cold))
+    }
+
+    #[inline(always)]
+    fn cold(&self, key: &FlowKey, Beginning { via: (mac, port), at_us }: Beginning) -> Cold {
         let [a, b, c] = key.words();
-        let cold = [a, b, c, u64::from(self.seconds), 0, 0, 0, 0];
-        self.place(hash, entry.at(self.tick), cold, timeouts, gently)
+        [a, b, c, u64::from(self.seconds), u64::from(at_us) << 32, 0, via_word(mac, port), 0]
+    }
+
+    /// Writes an entry to a place that is empty.
+    #[inline(always)]
+    fn fill(&mut self, mark: u32, index: usize, hash: u64, entry: Entry, cold: Cold) -> Slot {
+        self.count(entry, 1);
+        self.part_mut(Slot(mark)).0.fill(index, hash, entry, cold);
+        Slot(index as u32 | mark)
     }
 
     fn place(
@@ -201,7 +250,7 @@ impl Shard {
         timeouts: &Timeouts,
         gently: bool,
     ) -> Option<Slot> {
-        let mark = if entry.state().is_provisional() { PROVISIONAL } else { 0 };
+        let mark = mark_of(entry);
         let part = self.part_mut(Slot(mark)).0;
         // Handshakes come and go: no work is done to pack them closely, least of all in a flood.
         let free = part.vacancy(hash).or_else(|| if mark == 0 { part.make_room(hash) } else { None });
@@ -217,14 +266,12 @@ impl Shard {
                 if worth >= self.limit(entry) {
                     return None;
                 }
-                self.count(part.entry(victim), u32::MAX);
                 self.evicted += u64::from(worth > 0);
+                self.remove(Slot(victim as u32 | mark));
                 victim
             }
         };
-        self.count(entry, 1);
-        self.part_mut(Slot(mark)).0.write(index, hash, entry, cold);
-        Some(Slot(index as u32 | mark))
+        Some(self.fill(mark, index, hash, entry, cold))
     }
 
     /// Expired: 0. Else by worth, and among equals the one that is idle longest is worth least.
@@ -349,7 +396,7 @@ impl Shard {
     /// Remembers what [`Self::via`] gives.
     pub fn set_via(&mut self, slot: Slot, mac: u64, port: u8) {
         let (table, index) = self.part_mut(slot);
-        table.cold_mut(index)[6] = mac & 0xffff_ffff_ffff | u64::from(port) << 48;
+        table.cold_mut(index)[6] = via_word(mac, port);
     }
 
     /// Open flows of a target in this shard.
@@ -473,6 +520,17 @@ impl Shard {
     pub fn state(&self, slot: Slot) -> State {
         self.entry(slot).state()
     }
+}
+
+/// The part that an entry belongs to.
+#[inline(always)]
+fn mark_of(entry: Entry) -> u32 {
+    if entry.state().is_provisional() { PROVISIONAL } else { 0 }
+}
+
+#[inline(always)]
+fn via_word(mac: u64, port: u8) -> u64 {
+    mac & 0xffff_ffff_ffff | u64::from(port) << 48
 }
 
 #[cfg(test)]

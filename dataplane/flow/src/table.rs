@@ -104,10 +104,10 @@ impl Table {
         self.used -= 1;
     }
 
-    pub(crate) fn write(&mut self, slot: usize, hash: u64, entry: Entry, cold: Cold) {
-        if self.hash(slot) != 0 {
-            self.remove(slot);
-        }
+    /// Writes to a slot that is empty.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, slot: usize, hash: u64, entry: Entry, cold: Cold) {
+        debug_assert_eq!(self.hash(slot), 0, "it is empty");
         self.elsewhere(slot, hash, |n| n + 1);
         self.used += 1;
         self.lines[slot / WAYS][slot % WAYS].set(hash);
@@ -154,11 +154,11 @@ impl Table {
 
     #[inline(always)]
     fn free_in(&self, line: usize) -> Option<usize> {
-        let words = &self.lines[line];
-        (0..WAYS).find(|&way| words[way].get() == 0).map(|way| line * WAYS + way)
+        Line(&self.lines[line]).look(&0).map(|(place, _)| line * WAYS + place.way)
     }
 
     /// An empty slot for `hash`: in its first line or in its second.
+    #[inline(always)]
     pub(crate) fn vacancy(&self, hash: u64) -> Option<usize> {
         self.free_in(self.first(hash)).or_else(|| self.free_in(self.second(hash)))
     }
@@ -204,7 +204,7 @@ impl Table {
             return false;
         };
         let (hash, entry, cold) = (self.hash(slot), self.entry(slot), self.cold[slot]);
-        self.write(free, hash, entry, cold);
+        self.fill(free, hash, entry, cold);
         self.remove(slot);
         true
     }

@@ -101,10 +101,16 @@ impl<'a> PlainTcp<'a> {
         word(self.frame, at)
     }
 
+    /// Its flags, a bit each.
+    #[inline(always)]
+    pub fn flags(&self) -> u8 {
+        self.frame[47]
+    }
+
     /// Whether it has SYN, FIN or RST.
     #[inline(always)]
     pub fn is_control(&self) -> bool {
-        self.frame[47] & CONTROLS != 0
+        self.flags() & CONTROLS != 0
     }
 
     /// What [`Layers::parse`] finds in it.
@@ -114,7 +120,7 @@ impl<'a> PlainTcp<'a> {
         Layers {
             network: Network::V4,
             protocol: protocol::TCP,
-            flags: self.frame[47],
+            flags: self.flags(),
             l3: 14,
             ethertype: 0x0800,
             l4: 34,
@@ -131,10 +137,16 @@ impl<'a> PlainTcp<'a> {
         long(self.frame, 6)
     }
 
-    /// Both stations' addresses, the destination first, as they lie in the frame.
+    /// The source station's address as a number.
     #[inline(always)]
-    pub fn stations(&self) -> (u64, u32) {
-        (long(self.frame, 0), self.word(8))
+    pub fn from(&self) -> u64 {
+        long(self.frame, 6).swap_bytes() >> 16
+    }
+
+    /// The destination station's address as a number.
+    #[inline(always)]
+    pub fn to(&self) -> u64 {
+        long(self.frame, 0).swap_bytes() >> 16
     }
 
     /// The destination address (low half) and both ports behind it, as they lie in the frame.

@@ -30,6 +30,8 @@ enum Case {
     Data,
     /// SYNs of flows that are not in the table.
     New,
+    /// The same, many more than there is room for.
+    Flood,
     /// Frames between two learned stations.
     Bridge,
     /// As `inbound`, of UDP.
@@ -43,6 +45,15 @@ enum Case {
 }
 
 impl Case {
+    fn is_of_syns(self) -> bool {
+        matches!(self, Self::New | Self::Flood)
+    }
+
+    /// What the table is made for: SYNs of so many packets as are counted fit into an eighth of it.
+    fn flows_max(self, flows: u32) -> usize {
+        if self == Self::New { 1 << 20 } else { (flows as usize).max(4096) }
+    }
+
     /// What its flows are made of.
     fn kind(self) -> Kind {
         match self {
@@ -72,7 +83,7 @@ struct Arguments {
 fn main() {
     let arguments = Arguments::parse();
     let Arguments { case, flows, packets } = arguments;
-    let mut bench = Bench::new(flows);
+    let mut bench = Bench::new(case.flows_max(flows));
     bench.fill(case, flows);
     let start = std::time::Instant::now();
     let forwarded = bench.run(case, flows, packets);
@@ -92,15 +103,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(flows: u32) -> Self {
+    fn new(flows_max: usize) -> Self {
         let counters: Arc<[Counters]> = Arc::from(vec![Counters::default()]);
-        let settings = Settings {
-            worker: WorkerId(0),
-            workers: 1,
-            flows_max: (flows as usize).max(4096),
-            datagrams_max: 4096,
-            table_seed: [1, 2],
-        };
+        let settings =
+            Settings { worker: WorkerId(0), workers: 1, flows_max, datagrams_max: 4096, table_seed: [1, 2] };
         let mut engine = Engine::new(&settings, counters).expect("memory for the flow table");
         let plan = plan();
         let tables = Tables::build(&Inputs {
@@ -152,7 +158,7 @@ impl Bench {
     fn run(&mut self, case: Case, flows: u32, packets: u64) -> u64 {
         let kind = case.kind();
         let template = match case {
-            Case::New => kind.inbound(0, 2),
+            Case::New | Case::Flood => kind.inbound(0, 2),
             Case::Outbound => kind.outbound(0, 0, 0x10),
             Case::Data => kind.with_data(kind.outbound(0, 0, 0x10)),
             Case::Bridge => frames::stranger(),
@@ -178,7 +184,12 @@ impl Bench {
                 // The run before has overwritten it with a server's.
                 frame[..6].copy_from_slice(&template[..6]);
                 match case {
-                    Case::New => kind.stamp(frame, true, flows + flow),
+                    Case::New | Case::Flood => {
+                        kind.stamp(frame, true, flows + flow);
+                        // The checksum stays right: one half of the address goes down as the other goes up.
+                        frame[26..28]
+                            .copy_from_slice(&(0xc633 - ((flows + flow) >> 14) as u16).to_be_bytes());
+                    }
                     Case::Bridge => {}
                     Case::Outbound | Case::Data => {
                         kind.stamp(frame, false, flow);
@@ -187,7 +198,7 @@ impl Bench {
                     _ => kind.stamp(frame, true, flow),
                 }
                 next = if next + 1 < order.len() { next + 1 } else { 0 };
-                flow = if case == Case::New { flow + 1 } else { order[next] };
+                flow = if case.is_of_syns() { flow + 1 } else { order[next] };
             }
             let mut frames = self.frames.iter_mut();
             let homes = &homes;

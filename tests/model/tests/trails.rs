@@ -4,12 +4,14 @@ mod common;
 
 use common::{CLIENT, VIP, addr, plan, table};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
-use dataplane_flow::{ClusterId, Instant, TargetId};
-use dataplane_message::{Chooser, Conditions, FlowFilter, Health, MemberCondition, TargetCondition};
+use dataplane_flow::{ClusterId, Instant, RouterId, TargetId};
+use dataplane_message::{
+    Chooser, Conditions, FlowFilter, Health, MemberCondition, PROBE_PORT_FIRST, TargetCondition,
+};
 use dataplane_port::{BURST, DropReason, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use dataplane_wire::MacAddr;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tests_model::frames::{ACK, FIN, RST, SYN, ethernet, ip, tcp, udp, v4};
 use tests_model::mutate::{Random, flip, truncate};
@@ -17,6 +19,8 @@ use tests_model::{Mac, Role, Table};
 
 const OTHER_CLIENT: Mac = [2, 0xc1, 0, 0, 0, 2];
 const BURSTS: usize = 6_000;
+/// Flows from here on are of a flood of handshakes.
+const FLOODS: usize = 1000;
 
 struct Side {
     engine: Engine,
@@ -34,12 +38,20 @@ struct Arrival {
     checksum_good: bool,
 }
 
-fn tables(table: &Table, conditions: &Conditions, previous: Option<&Tables>) -> Arc<Tables> {
-    let plan = plan(table, Chooser::Maglev);
+fn tables(
+    table: &Table,
+    chooser: Chooser,
+    conditions: &Conditions,
+    previous: Option<&Tables>,
+) -> Arc<Tables> {
+    let mut plan = plan(table, chooser);
+    // Here one is full now and then (FS-34).
+    plan.targets[2].connections_max = if chooser == Chooser::LeastConnections { 40 } else { 0 };
+    plan.routers[0].mac = Some(MacAddr(CLIENT));
     Arc::new(Tables::build(&Inputs {
         plan: &plan,
         epoch: 1,
-        members: &|_, _, _| NO_MEMBER,
+        members: &|cluster, _, target| if cluster.0 == 0 { target.0 } else { NO_MEMBER },
         conditions,
         up: plan.ports.iter().map(|port| port.id).collect::<PortSet>(),
         server_macs: &|_| None,
@@ -106,19 +118,26 @@ impl Side {
         let drops = DropReason::ALL.iter().map(|reason| counters.dropped(*reason));
         let targets = (0..4).flat_map(|n| {
             let of = counters.target(TargetId(n));
+            let opened = counters.member(n).map_or(0, |member| member.opened.read());
             [&of.in_frames, &of.in_bytes, &of.out_frames, &of.out_bytes, &of.flows_new, &of.heard]
                 .map(|counter| counter.read())
+                .into_iter()
+                .chain([opened])
         });
-        let router = counters.router(dataplane_flow::RouterId(0));
+        let router = counters.router(RouterId(0));
         let routers = [&router.in_frames, &router.in_bytes, &router.out_frames, &router.out_bytes];
-        drops.chain(targets).chain(routers.map(|counter| counter.read())).collect()
+        let cluster = counters.cluster(ClusterId(0));
+        let clusters = [&cluster.flows_new, &cluster.hashed, &cluster.services[0]];
+        let others = routers.into_iter().chain(clusters).map(|counter| counter.read());
+        drops.chain(targets).chain(others).collect()
     }
 }
 
 /// A frame of one of some hundred flows, from a client or a server; now and then a damaged one. `plain`: as most are,
 /// TCP in IPv4.
 fn frame(table: &Table, port: PortId, flow: usize, plain: bool, random: &mut Random) -> Vec<u8> {
-    let v6 = flow.is_multiple_of(4) && !plain;
+    let floods = flow >= FLOODS;
+    let v6 = flow.is_multiple_of(4) && !plain && !floods;
     let vip: IpAddr = if v6 { addr("2001:db8::80") } else { VIP.into() };
     let number = flow % 24;
     let client = if v6 {
@@ -127,6 +146,17 @@ fn frame(table: &Table, port: PortId, flow: usize, plain: bool, random: &mut Ran
         addr(&format!("198.51.100.{}", number + 1))
     };
     let client_port = 4000 + (flow / 24 % 4) as u16;
+    let (client, client_port) = match random.below(100) {
+        _ if floods => {
+            (Ipv4Addr::from(0xcb00_7100 + flow as u32 / 50_000).into(), 10_000 + (flow % 50_000) as u16)
+        }
+        // What no honest client is or has.
+        0 if !v6 => (VIP.into(), client_port),
+        1 if !v6 => (addr("127.0.0.1"), client_port),
+        2 if !v6 => (addr("192.0.0.8"), PROBE_PORT_FIRST + flow as u16),
+        3 => (client, 0),
+        _ => (client, client_port),
+    };
     let serves = table.ports[port.index()].role == Role::Server;
     let servers: Vec<&tests_model::Server> =
         table.servers.iter().filter(|server| server.port == port.index()).collect();
@@ -140,6 +170,13 @@ fn frame(table: &Table, port: PortId, flow: usize, plain: bool, random: &mut Ran
     let ports = if serves { (80, client_port) } else { (client_port, 80) };
     let flags = [ACK, ACK, ACK, ACK, SYN, SYN | ACK, FIN | ACK, RST, ACK, ACK, ACK][random.below(11)];
     let flags = if plain && random.below(8) != 0 { ACK } else { flags };
+    let flags = match random.below(50) {
+        _ if floods => SYN,
+        0 => SYN | FIN,
+        1 => SYN | RST,
+        2..10 => SYN,
+        _ => flags,
+    };
     let data = vec![7; random.below(40)];
     // What carries nothing comes from no further on than what did.
     let sequence = if data.is_empty() { 0 } else { random.below(5000) as u32 };
@@ -170,16 +207,23 @@ fn frame(table: &Table, port: PortId, flow: usize, plain: bool, random: &mut Ran
 
 #[test]
 fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
-    for workers in [1, 3] {
+    let settings = [
+        (1, Chooser::Maglev),
+        (3, Chooser::Maglev),
+        (1, Chooser::LeastConnections),
+        (3, Chooser::SourceAffinity),
+    ];
+    for (seed, (workers, chooser)) in (1..).zip(settings) {
         let table = table();
-        let mut random = Random::new(u64::from(workers));
+        let mut random = Random::new(seed);
         let (mut quick, mut whole) = (Side::new(workers), Side::new(workers));
         let mut conditions = Conditions::default();
         let mut now = Instant::from_secs(1);
-        let mut given = tables(&table, &conditions, None);
+        let mut given = tables(&table, chooser, &conditions, None);
         quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
         // The same, but an engine sees them as others, and forgets its trails.
-        let mut others = [tables(&table, &conditions, None), tables(&table, &conditions, None)];
+        let mut others =
+            [tables(&table, chooser, &conditions, None), tables(&table, chooser, &conditions, None)];
         let mut resets = 0;
         for burst in 0..BURSTS {
             let pauses = [30_000, 40_000, 3_000_000, 300_000_000];
@@ -205,9 +249,10 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                         weight,
                     }];
                 }
-                given = tables(&table, &conditions, Some(&given));
+                given = tables(&table, chooser, &conditions, Some(&given));
                 quick.engine.swap(OwnTables::new(Arc::clone(&given)), now);
-                others = [tables(&table, &conditions, None), tables(&table, &conditions, None)];
+                others =
+                    [tables(&table, chooser, &conditions, None), tables(&table, chooser, &conditions, None)];
             }
             whole.engine.swap(OwnTables::new(Arc::clone(&others[burst % 2])), now);
             // Of one port, or handed over by other workers, from all: to one that owns every flow.
@@ -218,6 +263,10 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
             // Every second burst is of frames that are alike, but for one in some of them.
             let alike = random.below(2) == 0;
             let odd = random.below(3 * BURST);
+            // Now and then more handshakes than there is room for. Not where a server has a last place, which another
+            // of the burst gets if it is opened first.
+            let flood = alike && chooser != Chooser::LeastConnections && burst % 1500 < 150;
+            let flow = if flood { FLOODS + burst * BURST } else { flow };
             let frames: Vec<Arrival> = (0..=random.below(BURST))
                 .take(BURST)
                 .map(|i| {
@@ -245,8 +294,104 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                 assert!(differ.is_empty(), "burst {burst}: {differ:#?}");
             }
         }
-        let forwarded: u64 = quick.counts()[DropReason::COUNT..].iter().step_by(2).sum();
+        let targets = (0..4).map(|n| quick.counters[0].target(TargetId(n)));
+        let forwarded: u64 = targets.map(|of| of.in_frames.read() + of.out_frames.read()).sum();
+        let counters = &quick.counters[0];
+        let cluster = counters.cluster(ClusterId(0));
+        let (opened, hashed) = (cluster.flows_new.read(), cluster.hashed.read());
+        assert!(opened > 1_000 && (hashed > 10 || chooser == Chooser::LeastConnections), "{opened} {hashed}");
+        for reason in [DropReason::Martian, DropReason::L4Header] {
+            assert!(counters.dropped(reason) > 100, "{} {reason:?}", counters.dropped(reason));
+        }
+        let routed = counters.router(RouterId(0)).in_frames.read();
+        assert!(routed > 1_000, "{routed} frames of the router");
         assert!(resets > 100, "{resets} frames of its own");
         assert!(forwarded > 10_000, "{forwarded} frames to and from servers");
+    }
+}
+
+/// A segment between a client, whose address ends so, and the VIP, as it comes in by port 0, or by a server's.
+fn segment(table: &Table, client: u8, server: Option<usize>, flags: u8, sequence: u32, ack: u32) -> Arrival {
+    let address = addr(&format!("198.51.100.{client}"));
+    let (macs, ends, ports, port) = match server {
+        None => ((table.clusters[0].vmac, CLIENT), (address, VIP.into()), (4000, 80), 0),
+        Some(n) => {
+            let server = &table.servers[n];
+            ((CLIENT, server.mac), (VIP.into(), address), (80, 4000), server.port)
+        }
+    };
+    let packet = ip(ends.0, ends.1, 6, &tcp(ports.0, ports.1, flags, sequence, ack, &[]));
+    let frame = ethernet(macs.0, macs.1, None, 0x0800, &packet);
+    Arrival { frame, port: PortId(port as u8), checksum_good: false }
+}
+
+/// A switch that has seen a client's packet, and has a trail for the next.
+fn on_the_trail(table: &Table, chooser: Chooser) -> (Side, Instant) {
+    let (mut side, now) = (Side::new(1), Instant::from_secs(1));
+    side.engine.swap(OwnTables::new(tables(table, chooser, &Conditions::default(), None)), now);
+    side.process(now, false, &[segment(table, 200, None, SYN, 1, 0)]);
+    (side, now)
+}
+
+#[test]
+fn the_end_of_a_connection_is_not_overtaken_by_the_next_one() {
+    let table = table();
+    let (mut side, now) = on_the_trail(&table, Chooser::Maglev);
+    side.process(now, false, &[segment(&table, 1, None, RST, 1, 0), segment(&table, 1, None, SYN, 1, 0)]);
+    let cluster = side.counters[0].cluster(ClusterId(0));
+    assert_eq!((cluster.hashed.read(), cluster.flows_new.read()), (1, 2));
+}
+
+/// FS-10.
+#[test]
+fn the_client_of_a_dead_server_is_reset_where_its_syn_came_from() {
+    let table = table();
+    let (mut side, now) = on_the_trail(&table, Chooser::Maglev);
+    for client in 1..9 {
+        let sent = side.process(now, false, &[segment(&table, client, None, SYN, 1, 0)]);
+        let Some(server) = table.servers.iter().position(|server| sent[0].1.starts_with(&server.mac)) else {
+            panic!("client {client}: {:?}", sent[0]);
+        };
+        // The others are behind ports with tags.
+        if server != 0 {
+            continue;
+        }
+        side.process(now, false, &[segment(&table, client, Some(0), SYN | ACK, 5000, 2)]);
+        side.process(now, false, &[segment(&table, client, None, ACK, 2, 5001)]);
+        let dead = TargetCondition { id: TargetId(0), health: Health::Dead, admin: None, gentle: false };
+        let conditions = Conditions { targets: vec![dead], ..Conditions::default() };
+        let after = tables(&table, Chooser::Maglev, &conditions, None);
+        side.engine.swap(OwnTables::new(after), now);
+        // Unasked, within a second.
+        for ms in 1..1000 {
+            side.process(now.plus_millis(ms), false, &[segment(&table, 100, None, SYN, 1, 0)]);
+        }
+        let is_reset = |frame: &Vec<u8>| frame.starts_with(&CLIENT) && frame.get(47) == Some(&RST);
+        assert!(side.own.iter().any(is_reset), "{:02x?}", side.own);
+        return;
+    }
+    panic!("no client is server 0's");
+}
+
+/// FS-9. Server 2 is behind a port that wants a tag: what goes there is not opened with the others.
+#[test]
+fn servers_take_turns_whatever_way_their_flows_are_opened() {
+    let table = table();
+    let (mut side, mut now) = on_the_trail(&table, Chooser::RoundRobin);
+    let before = [0, 1, 2].map(|n| side.counters[0].target(TargetId(n)).flows_new.read());
+    for burst in 0..10_u8 {
+        now = Instant(now.0 + 30_000);
+        let frames: Vec<Arrival> = (0..24)
+            .map(|i| {
+                let mut arrival = segment(&table, burst, None, SYN, 1, 0);
+                arrival.frame[34] += i;
+                arrival
+            })
+            .collect();
+        side.process(now, false, &frames);
+        for (server, before) in (0..).zip(before) {
+            let flows = side.counters[0].target(TargetId(server)).flows_new.read() - before;
+            assert_eq!(flows, 8 * (u64::from(burst) + 1), "server {server} after burst {burst}");
+        }
     }
 }

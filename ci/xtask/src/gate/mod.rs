@@ -24,12 +24,13 @@ const RECORD: &str = "tests/bench/baseline.json";
 const PACKETS: u64 = 32_768;
 
 /// The engine alone, over frames in memory: cases of `flowswitch-bench`.
-const ENGINE: [(&str, u32); 10] = [
+const ENGINE: [(&str, u32); 11] = [
     ("inbound", 1000),
     ("inbound", 10_000),
     ("outbound", 1000),
     ("data", 1000),
     ("new", 1000),
+    ("flood", 1000),
     ("bridge", 1000),
     ("udp", 1000),
     ("ipv6", 1000),

@@ -61,8 +61,8 @@ fn agree(frame: &[u8], len: u32, checksum_good: bool) -> Result<bool, TestCaseEr
         prop_assert_eq!(tcp.ports(), plain.ports);
         let pair = [tcp.source().to_le_bytes(), tcp.destination().to_le_bytes()].concat();
         prop_assert_eq!(pair, plain.pair.to_be_bytes());
-        let (ends, last) = tcp.stations();
-        prop_assert_eq!([&ends.to_le_bytes()[..], &last.to_le_bytes()].concat(), &frame[..12]);
+        let stations = [&tcp.to().to_be_bytes()[2..], &tcp.from().to_be_bytes()[2..]].concat();
+        prop_assert_eq!(stations, &frame[..12]);
         let sequence = u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]);
         prop_assert_eq!(tcp.next_sequence(), sequence.wrapping_add(plain.data_len));
     }

@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::case::Case;
+use crate::generator::Silence;
 use crate::handshake::Handshakes;
 use crate::meter;
 use crate::rig::{Rig, Size};
@@ -14,7 +15,8 @@ use tests_bench::{Limits, Row, median};
 const AGAINST_HIT: Limits = Limits::at_most(3.0, 2.0, "x");
 const RATE: Limits = Limits::at_least(2e6, 5e6, "/s");
 const FLOWS: u32 = 1 << 20;
-/// SYNs of a round: all rounds together stay below what the provisional part holds, so each leaves an entry.
+/// SYNs of a round: a tenth of what the provisional part holds, which has room for all the table's flows to begin
+/// within a second. So each leaves an entry.
 const SYNS: u32 = 1 << 14;
 /// Connections of a round; the table is made for all rounds together.
 const CONNECTIONS: u32 = 1 << 18;
@@ -63,6 +65,7 @@ fn against_hit(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS)?;
     let (mut new, mut hit) = (Vec::new(), Vec::new());
     for round in 0..session.rounds as u32 {
+        forget_handshakes(&mut rig);
         rig.play(0, Case::Inbound.stream(FLOWS));
         session.measure(&mut rig, packets / 8)?;
         hit.push(session.measure(&mut rig, packets)?.each());
@@ -97,8 +100,8 @@ fn rates(session: &mut Session) -> Result<Rates> {
         }
     }
     for _ in 0..session.rounds {
-        // Handshakes that nobody answers go after five seconds.
-        rig.idle(16, 1000);
+        // Handshakes that nobody answers go after five seconds, and a turn sweeps so many lines and no more.
+        forget_handshakes(&mut rig);
         let (script, counts) =
             Counted::new(Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(1 << 26)));
         rig.play(0, script);
@@ -107,4 +110,10 @@ fn rates(session: &mut Session) -> Result<Rates> {
         rates.syn.push(reading.rate());
     }
     Ok(rates)
+}
+
+/// Handshakes that nobody answers go after five seconds, as the sweep comes along: 512 lines of the table a turn.
+fn forget_handshakes(rig: &mut Rig) {
+    rig.play(0, Box::new(Silence));
+    rig.idle(4000, 8);
 }

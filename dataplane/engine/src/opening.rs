@@ -1,0 +1,166 @@
+//! New flows: the SYNs of a burst whose frames are alike, of flows that have no entry.
+//!
+//! A server is chosen, an entry is left, six bytes are written: by the same parts that [`Engine::steer`] does it by,
+//! but with what such frames have in common looked up once, and in rounds, so that nothing is waited for that was
+//! not asked for a round before. What more is to be thought of is left: to drop a frame, to follow a flow that is
+//! known, to make room, to bind a client.
+
+use crate::Engine;
+use crate::burst::{Exits, bits, leads_out};
+use crate::engine::worker_of;
+use crate::load::Load;
+use crate::signs;
+use crate::steer::{choose, cursor_of, is_impossible, martian, opens};
+use crate::tables::{ClusterTable, ServiceTable};
+use crate::trail::Trail;
+use dataplane_flow::{Beginning, Entry, Instant, State, TARGETS_MAX, TargetId};
+use dataplane_port::{BURST, Frames, PortId};
+use dataplane_wire::{PlainTcp, protocol};
+
+/// What has become of them.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Opened {
+    /// Those that are sent, a bit for each.
+    pub(crate) frames: u32,
+    /// Bytes of these.
+    pub(crate) bytes: u64,
+}
+
+/// The service that the packets before went to, most likely this one's.
+struct Services<'a> {
+    cluster: &'a ClusterTable,
+    port: u16,
+    found: (usize, &'a ServiceTable),
+}
+
+impl<'a> Services<'a> {
+    fn new(cluster: &'a ClusterTable) -> Self {
+        Self { cluster, port: 0, found: cluster.service(protocol::TCP, 0) }
+    }
+
+    #[inline(always)]
+    fn of(&mut self, port: u16) -> (usize, &'a ServiceTable) {
+        if port != self.port {
+            *self = Self { port, found: self.cluster.service(protocol::TCP, port), ..*self };
+        }
+        self.found
+    }
+}
+
+impl Engine {
+    /// Opens flows of frames along this trail, which came in by `port`, are read, and `left` over (a bit for each), as
+    /// far as they open any.
+    #[inline(never)]
+    pub(crate) fn open_alike<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        (port, trail): (PortId, &Trail),
+        frames: &mut F,
+        left: u32,
+        exits: &mut Exits,
+    ) -> Opened {
+        // Of others a client's binding may have to be made, and another worker may be the one to make it.
+        if !trail.course.stamps() {
+            return Opened::default();
+        }
+        let openers = self.openers(trail, frames, left);
+        for i in bits(openers) {
+            self.shard.prefetch_rest(self.lanes.apart[i & (BURST - 1)], true);
+        }
+        self.open_each(now, (port, trail), frames, openers, exits)
+    }
+
+    /// The first round: those of the frames that open a flow, if it has no entry. What choosing a server for them takes
+    /// is asked for.
+    #[inline(always)]
+    fn openers<F: Frames + ?Sized>(&mut self, trail: &Trail, frames: &mut F, left: u32) -> u32 {
+        let (tables, lanes) = (&**self.tables, &mut *self.lanes);
+        let Some(cluster) = tables.cluster(trail.cluster()) else { return 0 };
+        let mut services = Services::new(cluster);
+        let mut openers = 0;
+        // Hashes of frames before that are left, a bit for some of them each: none is overtaken by its own flow's.
+        let mut before = 0_u64;
+        for i in bits(left) {
+            let hash = lanes.hash_of(i);
+            let mark = 1 << (hash >> 58);
+            let Some(tcp) = frames.look(i).data.first_chunk().map(PlainTcp::of) else { continue };
+            let key = trail.key(tcp.source(), tcp.ports());
+            let (client, from, to) = (key.client_words(), key.client_port(), key.vip_port());
+            let is_one = opens(protocol::TCP, tcp.flags())
+                && !is_impossible(protocol::TCP, tcp.flags(), from, to)
+                && !martian(client, false)
+                && tables.vips.find(trail.course.vlan(), client, false).is_none()
+                && !cluster.is_probe(client, from)
+                && worker_of(hash, self.workers) == self.worker
+                && before & mark == 0;
+            if !is_one {
+                before |= mark;
+                continue;
+            }
+            let choice = key.choice(&tables.choice_key);
+            services.of(to).1.balancer.prefetch(choice);
+            lanes.choice[i & (BURST - 1)] = choice;
+            lanes.apart[i & (BURST - 1)] = hash;
+            openers |= 1 << i;
+        }
+        openers
+    }
+
+    /// The last round: each goes to a server that is chosen for it, if there is an empty place for its entry and none
+    /// yet.
+    #[inline(always)]
+    fn open_each<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        (port, trail): (PortId, &Trail),
+        frames: &mut F,
+        openers: u32,
+        exits: &mut Exits,
+    ) -> Opened {
+        let mut opened = Opened::default();
+        let (tables, doors) = (&**self.tables, self.tables.doors.all());
+        let Some(cluster) = tables.cluster(trail.cluster()) else { return opened };
+        let mut services = Services::new(cluster);
+        let counters = &self.counters[self.worker.index()];
+        let like = Entry::new(TargetId::NONE, cluster.id, State::SynSent, 0, 0);
+        let at_us = signs::micros(now);
+        for i in bits(openers) {
+            let hash = self.lanes.apart[i & (BURST - 1)];
+            if self.shard.find(hash).is_some() {
+                continue;
+            }
+            let frame = frames.look(i);
+            let Some(start) = frame.data.first_chunk_mut() else { continue };
+            let tcp = PlainTcp::of(start);
+            let key = trail.key(tcp.source(), tcp.ports());
+            let service = services.of(key.vip_port());
+            let load = Load { tables, shard: &self.shard, counters: &self.counters, me: self.worker };
+            let cursor = cursor_of(&mut self.cursors, service.1);
+            let turn = *cursor;
+            let choice = self.lanes.choice[i & (BURST - 1)];
+            let chosen = choose(&load, service.1, cursor, choice, |_| true);
+            let placed = chosen.and_then(|target| {
+                let door = doors[target.index() & (TARGETS_MAX - 1)];
+                let exit = leads_out(door, trail.exits)?;
+                let beginning = Beginning { via: (tcp.from(), port.0), at_us };
+                self.shard.insert_into_vacancy(hash, &key, like.to(target), beginning)?;
+                Some((target, door, exit))
+            });
+            let Some((target, door, exit)) = placed else {
+                // It is going to be chosen again.
+                *cursor = turn;
+                continue;
+            };
+            counters.opened(cluster.id, service, target, protocol::TCP);
+            counters.counting().server_in(target, frame.len);
+            let [mac @ .., _, _] = door.to_le_bytes();
+            if let Some(to) = start.first_chunk_mut() {
+                *to = mac;
+            }
+            exits.note(i, exit);
+            opened.frames |= 1 << i;
+            opened.bytes += u64::from(frame.len);
+        }
+        opened
+    }
+}
