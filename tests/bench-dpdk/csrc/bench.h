@@ -14,12 +14,8 @@ uint64_t fsb_tsc_hz(void);
 /* DPDK's number of a device; negative: no such device. */
 int fsb_port(const char *name);
 
-/*
- * The floor: bursts of 32 from one device to the other, `packets` in all, on queue 0 of both. With
- * `frame` not null each packet is stamped as the generator does it: the 64 bytes of `frame`, and a
- * flow's client in address, port and identification. `mask` is the number of flows less one.
- */
-void fsb_floor(uint16_t from, uint16_t to, uint64_t packets, const uint8_t *frame, uint32_t mask);
+/* The floor: bursts of 32 from one device to the other, `packets` in all, on queue 0 of both. */
+void fsb_floor(uint16_t from, uint16_t to, uint64_t packets);
 
 /* A table of DPDK's for keys of 16 bytes; NULL when memory is short. */
 void *fsb_hash_create(const char *name, uint32_t entries);

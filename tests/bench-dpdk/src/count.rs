@@ -51,8 +51,9 @@ pub(crate) fn run(arguments: &CountArguments) -> Result<()> {
     let mut stream = case.stream(flows);
     if way == Way::Generator {
         let mut frames = [[0; FRAME_MAX]; BURST];
+        let mut lent = frames.each_mut().map(|frame| Some(&mut frame[..]));
         for _ in 0..packets.div_ceil(BURST as u64) {
-            stream.stamp_memory(core::hint::black_box(&mut frames));
+            stream.stamp_memory(&mut lent);
         }
         return Ok(());
     }
@@ -69,7 +70,7 @@ pub(crate) fn run(arguments: &CountArguments) -> Result<()> {
             rig.pass(&ground, packets)?;
         }
         Way::Floor | Way::Generator => {
-            rig.floor(&ground, packets, None, flows)?;
+            rig.floor(&ground, packets)?;
         }
     }
     Ok(())

@@ -17,6 +17,12 @@ pub(crate) trait Script: Send {
     /// Writes the frames of a burst that this port brought.
     fn stamp(&mut self, port: PortId, frames: &mut [&mut [u8]]);
 
+    /// The same of the burst that `ports` have received, where it can be done for less.
+    fn stamp_burst(&mut self, port: PortId, ports: &mut DpdkPorts) {
+        let received = ports.count();
+        self.stamp(port, &mut gathered(ports.bytes_of_burst())[..received]);
+    }
+
     /// Whether it wants to see what becomes of bursts.
     fn watches(&self) -> bool {
         false
@@ -76,8 +82,10 @@ impl Generator {
 
 /// The frames of a burst, at hand all at once.
 #[inline(always)]
-pub(crate) fn gathered<'a>(mut frames: impl Iterator<Item = &'a mut [u8]>) -> [&'a mut [u8]; BURST] {
-    core::array::from_fn(|_| frames.next().unwrap_or_default())
+pub(crate) fn gathered<'a>(frames: impl Iterator<Item = &'a mut [u8]>) -> [&'a mut [u8]; BURST] {
+    let mut all: [&mut [u8]; BURST] = Default::default();
+    all.iter_mut().zip(frames).for_each(|(place, frame)| *place = frame);
+    all
 }
 
 impl Frames for Generator {
@@ -127,8 +135,7 @@ impl Ports for Generator {
             return 0;
         }
         let received = self.ports.receive(from);
-        let mut frames = gathered(self.ports.bytes_of_burst());
-        self.script.stamp(from, &mut frames[..received]);
+        self.script.stamp_burst(from, &mut self.ports);
         received
     }
 

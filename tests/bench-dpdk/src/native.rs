@@ -10,7 +10,7 @@ unsafe extern "C" {
     fn fsb_tsc() -> u64;
     fn fsb_tsc_hz() -> u64;
     fn fsb_port(name: *const c_char) -> c_int;
-    fn fsb_floor(from: u16, to: u16, packets: u64, frame: *const u8, mask: u32);
+    fn fsb_floor(from: u16, to: u16, packets: u64);
     fn fsb_hash_create(name: *const c_char, entries: u32) -> *mut c_void;
     fn fsb_hash_free(table: *mut c_void);
     fn fsb_hash_fill(table: *mut c_void, n: u32, word2: u64) -> c_int;
@@ -42,13 +42,11 @@ impl Floor {
         Ok(Self { from: number(from)?, to: number(to)? })
     }
 
-    /// Moves so many packets, by whatever lcore calls it; stamped with flows if a frame is given.
+    /// Moves so many packets, by whatever lcore calls it.
     /// Nobody else may use the devices meanwhile: the harness runs one thing at a time.
-    pub(crate) fn run(&self, packets: u64, frame: Option<&[u8; 64]>, mask: u32) {
-        let frame = frame.map_or(core::ptr::null(), |frame| frame.as_ptr());
+    pub(crate) fn run(&self, packets: u64) {
         // SAFETY: both devices are started, for `Rig` holds them; queue 0 is nobody's while a rig rests.
-        // The frame has the 64 bytes that are read.
-        unsafe { fsb_floor(self.from, self.to, packets, frame, mask) }
+        unsafe { fsb_floor(self.from, self.to, packets) }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The usual scripts.
 
-use crate::generator::{Script, gathered};
+use crate::generator::Script;
 use crate::traffic::{From, Kind, Order, Template};
 use dataplane_port::{PortId, Verdict};
+use ffi_dpdk::DpdkPorts;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,10 +26,30 @@ impl Stream {
     }
 
     /// Stamps frames that no device brought: the generator alone.
-    pub(crate) fn stamp_memory(&mut self, frames: &mut [[u8; crate::traffic::FRAME_MAX]]) {
-        let mut frames = gathered(frames.iter_mut().map(|frame| &mut frame[..]));
-        self.stamp(self.port, core::hint::black_box(&mut frames));
+    pub(crate) fn stamp_memory(&mut self, frames: &mut [Option<&mut [u8]>]) {
+        let frames = core::hint::black_box(frames).iter_mut().flatten();
+        self.template.stamp(&mut self.order, frames.map(|frame| &mut **frame));
     }
+}
+
+/// Frames as the device brings them, on one port.
+struct Unstamped(PortId);
+
+impl Stream {
+    /// The same without a byte written.
+    pub(crate) fn unstamped(&self) -> Box<dyn Script> {
+        Box::new(Unstamped(self.port))
+    }
+}
+
+impl Script for Unstamped {
+    fn brings(&mut self, port: PortId) -> bool {
+        port == self.0
+    }
+
+    fn stamp(&mut self, _: PortId, _: &mut [&mut [u8]]) {}
+
+    fn stamp_burst(&mut self, _: PortId, _: &mut DpdkPorts) {}
 }
 
 impl Script for Stream {
@@ -40,6 +61,10 @@ impl Script for Stream {
     #[inline]
     fn stamp(&mut self, _: PortId, frames: &mut [&mut [u8]]) {
         self.template.stamp(&mut self.order, frames.iter_mut().map(|frame| &mut **frame));
+    }
+
+    fn stamp_burst(&mut self, _: PortId, ports: &mut DpdkPorts) {
+        self.template.stamp(&mut self.order, ports.bytes_of_burst());
     }
 }
 

@@ -118,11 +118,15 @@ impl Template {
         frames: impl Iterator<Item = &'f mut [u8]>,
     ) {
         let template: &[u8; LEN] = self.bytes.first_chunk().expect("a template has 80 bytes");
+        // A copy, which no frame can be taken for a part of.
+        let mut run = order.run;
         for data in frames {
-            let id = order.next();
+            let place = run.next();
+            let id = order.list.as_ref().map_or(place, |list| list[place as usize]);
             let Some(frame) = data.first_chunk_mut::<LEN>() else { continue };
             stamp::<LEN, IDENT, HOST, PORT, SERVER>(frame, template, id);
         }
+        order.run = run;
     }
 }
 
@@ -157,29 +161,48 @@ fn put<const LEN: usize>(frame: &mut [u8; LEN], at: usize, value: u16) {
 /// In which order flows are visited.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    counter: u64,
+    run: Run,
+    /// In place of the number itself: the number of this place.
+    list: Option<Box<[u32]>>,
+}
+
+/// Numbers without a list.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    product: u64,
     factor: u64,
     shift: u32,
     mask: u32,
-    /// In place of the number itself: the number of this place.
-    list: Option<Box<[u32]>>,
+}
+
+impl Run {
+    #[inline(always)]
+    fn next(&mut self) -> u32 {
+        let place = (self.product >> self.shift) as u32 & self.mask;
+        self.product = self.product.wrapping_add(self.factor);
+        place
+    }
 }
 
 impl Order {
     /// Uniformly over `flows`, a power of two: the worst case for caches.
     pub(crate) fn uniform(flows: u32) -> Self {
         assert!(flows.is_power_of_two(), "flows are visited by a mask");
-        Self { counter: 0, factor: 2_654_435_761, shift: 3, mask: flows - 1, list: None }
+        Self { run: Run { product: 0, factor: 2_654_435_761, shift: 3, mask: flows - 1 }, list: None }
     }
 
     /// One after the other, from `first` on.
     pub(crate) fn rising(first: u32) -> Self {
-        Self { counter: u64::from(first), factor: 1, shift: 0, mask: u32::MAX, list: None }
+        Self { run: Run { product: u64::from(first), factor: 1, shift: 0, mask: u32::MAX }, list: None }
     }
 
     /// At random among 2^31: hardly ever the same twice.
     pub(crate) fn random(seed: u64) -> Self {
-        Self { counter: seed, factor: 0x9e37_79b9_7f4a_7c15, shift: 29, mask: u32::MAX, list: None }
+        let factor = 0x9e37_79b9_7f4a_7c15;
+        Self {
+            run: Run { product: seed.wrapping_mul(factor), factor, shift: 29, mask: u32::MAX },
+            list: None,
+        }
     }
 
     /// Uniformly over these, as many as a power of two.
@@ -190,12 +213,8 @@ impl Order {
 
     #[inline(always)]
     pub(crate) fn next(&mut self) -> u32 {
-        let place = (self.counter.wrapping_mul(self.factor) >> self.shift) as u32 & self.mask;
-        self.counter = self.counter.wrapping_add(1);
-        match &self.list {
-            None => place,
-            Some(list) => list[place as usize],
-        }
+        let place = self.run.next();
+        self.list.as_ref().map_or(place, |list| list[place as usize])
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{Session, flows_text};
 use crate::case::Case;
 use crate::testpmd;
-use crate::traffic::Template;
 use anyhow::Result;
 use tests_bench::{Limits, Row, median};
 
@@ -34,8 +33,8 @@ pub(crate) fn rows(session: &mut Session) {
             Ok(Rounds { ours, all, peer, fill: (used, room) }) => {
                 session.plot("flows", "hit", f64::from(flows), median(&ours));
                 row.compared(&ours, &peer, testpmd::NAME, &limits).note(format!(
-                    "without the generator ({:.1} with it), measured as a C loop rx, stamp, tx less one without \
-                     stamp; flows uniformly; {used} entries of {room} places; 1 us from burst to burst",
+                    "without the generator ({:.1} with it), measured as the same ports' receive, stamp, send less \
+                     one without stamp; flows uniformly; {used} entries of {room} places; 1 us from burst to burst",
                     median(&all)
                 ))
             }
@@ -57,17 +56,13 @@ struct Rounds {
 fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
     let mut rig = session.rig(Case::Inbound, flows)?;
     let packets = session.calibrate(&mut rig, Case::Inbound, flows)?;
-    let frame = Template::new(Case::Inbound.kind(), crate::traffic::From::Client).short();
     let mut rounds = Rounds { ours: Vec::new(), all: Vec::new(), peer: Vec::new(), fill: rig.fill() };
     let mut generator = Vec::new();
     for _ in 0..session.rounds {
         session.measure(&mut rig, packets / 8)?;
         rounds.all.push(session.measure(&mut rig, packets)?.tsc_each());
         rounds.peer.push(session.testpmd()?);
-        let ground = session.ground()?;
-        let stamped = rig.floor(ground, 4 * packets, Some(frame), flows)?.tsc_each();
-        let plain = rig.floor(ground, 4 * packets, None, flows)?.tsc_each();
-        generator.push(stamped - plain);
+        generator.push(rig.generator(session.ground()?, Case::Inbound.stream(flows), 4 * packets)?);
     }
     // Small against what disturbs a round: its median is subtracted from each.
     let generator = median(&generator).max(0.0);

@@ -34,15 +34,12 @@ pub(crate) fn rows(session: &mut Session) {
 fn measure(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut rig = session.rig(Case::Inbound, FLOWS)?;
     let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS)?;
-    let frame = Template::new(Case::Inbound.kind(), crate::traffic::From::Client).short();
     let (mut ours, mut kernel) = (Vec::new(), Vec::new());
     let mut generator = Vec::new();
     for _ in 0..session.rounds {
         ours.push(session.measure(&mut rig, packets)?.tsc_each());
         let ground = session.ground()?;
-        let stamped = rig.floor(ground, 4 * packets, Some(frame), FLOWS)?.tsc_each();
-        let plain = rig.floor(ground, 4 * packets, None, FLOWS)?.tsc_each();
-        generator.push(stamped - plain);
+        generator.push(rig.generator(ground, Case::Inbound.stream(FLOWS), 4 * packets)?);
         // A thread of its own, which is in the namespace; on the same core.
         kernel.push(
             ground.on_lcore(0, || std::thread::spawn(round).join())?.ok().context("a thread panicked")??,
