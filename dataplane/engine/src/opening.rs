@@ -10,7 +10,7 @@ use crate::burst::{Exits, bits, leads_out};
 use crate::engine::worker_of;
 use crate::load::Load;
 use crate::signs;
-use crate::steer::{choose, cursor_of, is_impossible, martian, opens};
+use crate::steer::{choose, cursor_of, is_impossible, is_pressed, martian, opens};
 use crate::tables::{ClusterTable, ServiceTable};
 use crate::trail::Trail;
 use dataplane_flow::{Beginning, Entry, Instant, State, TARGETS_MAX, TargetId};
@@ -106,8 +106,8 @@ impl Engine {
         openers
     }
 
-    /// The last round: each goes to a server that is chosen for it, if there is an empty place for its entry and none
-    /// yet.
+    /// The last round: each that has no entry yet goes to a server that is chosen for it, if there is an empty place for
+    /// one; in a flood, whether there is or not.
     #[inline(always)]
     fn open_each<F: Frames + ?Sized>(
         &mut self,
@@ -124,6 +124,10 @@ impl Engine {
         let counters = &self.counters[self.worker.index()];
         let like = Entry::new(TargetId::NONE, cluster.id, State::SynSent, 0, 0);
         let at_us = signs::micros(now);
+        let leads = |target: TargetId| {
+            let door = doors[target.index() & (TARGETS_MAX - 1)];
+            leads_out(door, trail.exits).map(|exit| (door, exit))
+        };
         for i in bits(openers) {
             let hash = self.lanes.apart[i & (BURST - 1)];
             if self.shard.find(hash).is_some() {
@@ -134,24 +138,35 @@ impl Engine {
             let tcp = PlainTcp::of(start);
             let key = trail.key(tcp.source(), tcp.ports());
             let service = services.of(key.vip_port());
+            let pressed = is_pressed(&self.shard);
             let load = Load { tables, shard: &self.shard, counters: &self.counters, me: self.worker };
             let cursor = cursor_of(&mut self.cursors, service.1);
             let turn = *cursor;
             let choice = self.lanes.choice[i & (BURST - 1)];
-            let chosen = choose(&load, service.1, cursor, choice, |_| true);
-            let placed = chosen.and_then(|target| {
-                let door = doors[target.index() & (TARGETS_MAX - 1)];
-                let exit = leads_out(door, trail.exits)?;
-                let beginning = Beginning { via: (tcp.from(), port.0), at_us };
-                self.shard.insert_into_vacancy(hash, &key, like.to(target), beginning)?;
+            let chosen = choose(&load, service.1, cursor, choice, pressed, |_| true);
+            let beginning = Beginning { via: (tcp.from(), port.0), at_us };
+            let sent = chosen.and_then(|target| {
+                let (door, exit) = leads(target)?;
+                let entry = like.to(target);
+                let mut slot = self.shard.insert_into_vacancy(hash, &key, entry, beginning);
+                if pressed && slot.is_none() {
+                    slot = self.shard.insert_from(hash, &key, entry, beginning, &tables.timeouts, true);
+                }
+                if slot.is_some() {
+                    counters.opened(cluster.id, service, target, protocol::TCP);
+                    return Some((target, door, exit));
+                }
+                // In a flood it goes on without an entry, by hash.
+                let target = pressed.then(|| service.1.balancer.by_hash(choice, 0, |_| true))??;
+                let (door, exit) = leads(target)?;
+                counters.cluster(cluster.id).hashed.add(1);
                 Some((target, door, exit))
             });
-            let Some((target, door, exit)) = placed else {
+            let Some((target, door, exit)) = sent else {
                 // It is going to be chosen again.
                 *cursor = turn;
                 continue;
             };
-            counters.opened(cluster.id, service, target, protocol::TCP);
             counters.counting().server_in(target, frame.len);
             let [mac @ .., _, _] = door.to_le_bytes();
             if let Some(to) = start.first_chunk_mut() {

@@ -7,7 +7,7 @@ use crate::load::Load;
 use crate::signs;
 use crate::tables::{ClusterTable, ServiceTable, Tables, prefix_mask};
 use crate::tcp::{self, Change};
-use dataplane_flow::{Beginning, Entry, FlowKey, Instant, KeyKind, Slot, State, TargetId};
+use dataplane_flow::{Beginning, Entry, FlowKey, Instant, KeyKind, Shard, Slot, State, TargetId};
 use dataplane_message::{PortRole, UdpMode};
 use dataplane_port::{DropReason, Head, PortId, Verdict};
 use dataplane_wire::{MacAddr, icmp, icmpv6, protocol, tcp as wire_tcp};
@@ -324,8 +324,8 @@ impl Engine {
         choice: u64,
         allowed: &impl Fn(TargetId) -> bool,
     ) -> Option<TargetId> {
-        let calm = !self.shard.presses(GUARD_AT);
-        let affinity = affinity_key(cluster, service, &meta.key).filter(|_| calm);
+        let pressed = is_pressed(&self.shard);
+        let affinity = affinity_key(cluster, service, &meta.key).filter(|_| !pressed);
         let bound = affinity.and_then(|key| {
             let slot = self.shard.find(key.hash(&self.table_key))?;
             let entry = self.shard.entry(slot);
@@ -346,7 +346,8 @@ impl Engine {
         }
         let load =
             Load { tables: &self.tables, shard: &self.shard, counters: &self.counters, me: self.worker };
-        let target = choose(&load, service, cursor_of(&mut self.cursors, service), choice, allowed)?;
+        let cursor = cursor_of(&mut self.cursors, service);
+        let target = choose(&load, service, cursor, choice, pressed, allowed)?;
         if let Some(key) = affinity {
             let entry = Entry::new(target, cluster.id, State::Affinity, 0, 0);
             let hash = key.hash(&self.table_key);
@@ -377,7 +378,7 @@ impl Engine {
             (_, protocol::ICMP | protocol::ICMPV6) => State::Icmp,
             _ => State::OtherOneWay,
         };
-        let pressed = state.is_provisional() && self.shard.presses(GUARD_AT);
+        let pressed = state.is_provisional() && is_pressed(&self.shard);
         if pressed && state == State::MidFlow {
             return false;
         }
@@ -393,17 +394,24 @@ impl Engine {
     }
 }
 
-/// A server for a new flow that no binding holds: in a flood by hash.
+/// Whether so many handshakes are under way that new flows are placed by hash, and gently: a flood (E1, E2).
+#[inline(always)]
+pub(crate) fn is_pressed(shard: &Shard) -> bool {
+    shard.presses(GUARD_AT)
+}
+
+/// A server for a new flow that no binding holds; `pressed`: in a flood.
 #[inline(always)]
 pub(crate) fn choose(
     load: &Load<'_>,
     service: &ServiceTable,
     cursor: &mut u32,
     choice: u64,
+    pressed: bool,
     allowed: impl Fn(TargetId) -> bool,
 ) -> Option<TargetId> {
     let allowed = |id| allowed(id) && load.has_room(id);
-    if load.shard.presses(GUARD_AT) {
+    if pressed {
         return service.balancer.by_hash(choice, 0, allowed);
     }
     let open = |id| load.open(id);
