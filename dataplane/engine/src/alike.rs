@@ -163,7 +163,7 @@ impl Engine {
                 let (port, trail) = (PortId(origin as u8), *trail);
                 let opened = self.open_alike(now, (port, &trail), frames, passed.left, &mut passed.exits);
                 passed.left &= !opened.frames;
-                passed.left_bytes -= opened.bytes;
+                passed.left_bytes = passed.left_bytes.saturating_sub(opened.bytes);
             }
             for i in bits(passed.left) {
                 self.lanes.trail[i & (BURST - 1)] = place;

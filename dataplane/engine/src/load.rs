@@ -31,7 +31,7 @@ impl Load<'_> {
         })
     }
 
-    #[cold]
+    #[inline(never)]
     fn is_open_below(&self, id: TargetId, max: u32) -> bool {
         self.open(id) < u64::from(max)
     }

@@ -1,9 +1,13 @@
 //! New flows: the SYNs of a burst whose frames are alike, of flows that have no entry.
 //!
 //! A server is chosen, an entry is left, six bytes are written: by the same parts that [`Engine::steer`] does it by,
-//! but with what such frames have in common looked up once, and in rounds, so that nothing is waited for that was
-//! not asked for a round before. What more is to be thought of is left: to drop a frame, to follow a flow that is
-//! known, to make room, to bind a client.
+//! but with what such frames have in common looked up once, and in three rounds over them: what they are looked up
+//! by, what that shows to be needed besides, and the choice; each asks for what the next one reads. In a flood a SYN
+//! may take the place of one that has expired, or go on without an entry. What more is to be thought of is left: to
+//! drop a frame, to follow a flow that is known, to displace an entry that lives, to bind a client.
+//!
+//! SYNs are opened before what else is left of the burst, but not before a frame of their own flow. So a frame of
+//! another flow may find one flow more at a server, or one place less, than if it had been first.
 
 use crate::Engine;
 use crate::burst::{Exits, bits, leads_out};
@@ -17,10 +21,10 @@ use dataplane_flow::{Beginning, Entry, Instant, State, TARGETS_MAX, TargetId};
 use dataplane_port::{BURST, Frames, PortId};
 use dataplane_wire::{PlainTcp, protocol};
 
-/// What has become of them.
+/// The frames whose flows were opened, or that were sent without.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Opened {
-    /// Those that are sent, a bit for each.
+    /// A bit for each.
     pub(crate) frames: u32,
     /// Bytes of these.
     pub(crate) bytes: u64,
@@ -34,6 +38,7 @@ struct Services<'a> {
 }
 
 impl<'a> Services<'a> {
+    /// Port 0 stands for none before: nothing goes there.
     fn new(cluster: &'a ClusterTable) -> Self {
         Self { cluster, port: 0, found: cluster.service(protocol::TCP, 0) }
     }
@@ -59,13 +64,13 @@ impl Engine {
         left: u32,
         exits: &mut Exits,
     ) -> Opened {
-        // Of others a client's binding may have to be made, and another worker may be the one to make it.
+        // Along other trails a client may have to be bound, or all its flows are another worker's.
         if !trail.course.stamps() {
             return Opened::default();
         }
         let openers = self.openers(trail, frames, left);
         for i in bits(openers) {
-            self.shard.prefetch_rest(self.lanes.apart[i & (BURST - 1)], true);
+            self.shard.prefetch_rest(self.lanes.hash_of(i), true);
         }
         self.open_each(now, (port, trail), frames, openers, exits)
     }
@@ -78,29 +83,30 @@ impl Engine {
         let Some(cluster) = tables.cluster(trail.cluster()) else { return 0 };
         let mut services = Services::new(cluster);
         let mut openers = 0;
-        // Hashes of frames before that are left, a bit for some of them each: none is overtaken by its own flow's.
+        // 64 marks, by hash: a SYN behind a frame that is left, of what may be its own flow, is left as well.
         let mut before = 0_u64;
         for i in bits(left) {
             let hash = lanes.hash_of(i);
-            let mark = 1 << (hash >> 58);
+            let mark = 1 << (hash >> 32 & 63);
             let Some(tcp) = frames.look(i).data.first_chunk().map(PlainTcp::of) else { continue };
             let key = trail.key(tcp.source(), tcp.ports());
             let (client, from, to) = (key.client_words(), key.client_port(), key.vip_port());
-            let is_one = opens(protocol::TCP, tcp.flags())
+            let is_one = worker_of(hash, self.workers) == self.worker
+                && before & mark == 0
+                && opens(protocol::TCP, tcp.flags())
                 && !is_impossible(protocol::TCP, tcp.flags(), from, to)
                 && !martian(client, false)
                 && tables.vips.find(trail.course.vlan(), client, false).is_none()
-                && !cluster.is_probe(client, from)
-                && worker_of(hash, self.workers) == self.worker
-                && before & mark == 0;
+                && !cluster.is_probe(client, from);
             if !is_one {
                 before |= mark;
                 continue;
             }
             let choice = key.choice(&tables.choice_key);
-            services.of(to).1.balancer.prefetch(choice);
+            let service = services.of(to).1;
+            debug_assert!(service.affinity.is_none() && !service.balancer.is_by_client() && !service.quic);
+            service.balancer.prefetch(choice);
             lanes.choice[i & (BURST - 1)] = choice;
-            lanes.apart[i & (BURST - 1)] = hash;
             openers |= 1 << i;
         }
         openers
@@ -129,7 +135,7 @@ impl Engine {
             leads_out(door, trail.exits).map(|exit| (door, exit))
         };
         for i in bits(openers) {
-            let hash = self.lanes.apart[i & (BURST - 1)];
+            let hash = self.lanes.hash_of(i);
             if self.shard.find(hash).is_some() {
                 continue;
             }
@@ -143,10 +149,11 @@ impl Engine {
             let cursor = cursor_of(&mut self.cursors, service.1);
             let turn = *cursor;
             let choice = self.lanes.choice[i & (BURST - 1)];
-            let chosen = choose(&load, service.1, cursor, choice, pressed, |_| true);
+            // If nobody has room for this one, so it is with the others.
+            let Some(target) = choose(&load, service.1, cursor, choice, pressed, |_| true) else { break };
             let beginning = Beginning { via: (tcp.from(), port.0), at_us };
-            let sent = chosen.and_then(|target| {
-                let (door, exit) = leads(target)?;
+            let mut place = || {
+                let way = leads(target)?;
                 let entry = like.to(target);
                 let mut slot = self.shard.insert_into_vacancy(hash, &key, entry, beginning);
                 if pressed && slot.is_none() {
@@ -154,15 +161,18 @@ impl Engine {
                 }
                 if slot.is_some() {
                     counters.opened(cluster.id, service, target, protocol::TCP);
-                    return Some((target, door, exit));
+                    return Some((target, way));
                 }
-                // In a flood it goes on without an entry, by hash.
-                let target = pressed.then(|| service.1.balancer.by_hash(choice, 0, |_| true))??;
-                let (door, exit) = leads(target)?;
+                if !pressed {
+                    return None;
+                }
+                // Without an entry, so that the next one finds the same: whether that has room or not.
+                let target = service.1.balancer.by_hash(choice, 0, |_| true)?;
+                let way = leads(target)?;
                 counters.cluster(cluster.id).hashed.add(1);
-                Some((target, door, exit))
-            });
-            let Some((target, door, exit)) = sent else {
+                Some((target, way))
+            };
+            let Some((target, (door, exit))) = place() else {
                 // It is going to be chosen again.
                 *cursor = turn;
                 continue;

@@ -80,7 +80,8 @@ impl Course {
         self.0 & Self::READS_UDP != 0
     }
 
-    /// A flow that is due is stamped, and that is all: no client's binding hangs on it.
+    /// A flow hangs on nothing but itself: no service of its cluster binds clients, chooses by them, or is QUIC. So
+    /// one that is due is stamped, and that is all; and its owner and its server go by its hash.
     pub(crate) fn stamps(self) -> bool {
         self.0 & Self::STAMPS != 0
     }

@@ -213,7 +213,7 @@ impl Shard {
         self.place(hash, entry.at(self.tick), self.cold(key, beginning), timeouts, gently)
     }
 
-    /// The same where there is an empty place, and else nothing.
+    /// The same where there is an empty place, and else nothing. `hash` must not be in the shard.
     #[inline(always)]
     pub fn insert_into_vacancy(
         &mut self,
