@@ -49,11 +49,12 @@ impl<'a> PlainTcp<'a> {
     #[inline(always)]
     pub fn read(data: &'a [u8], len: u32) -> Option<Self> {
         let frame: &[u8; HEADERS] = data.first_chunk()?;
-        let words = [frame.first_chunk(), frame.get(Self::SECOND..)?.first_chunk()];
-        for ((bytes, shape), mask) in words.into_iter().zip(Self::SHAPE).zip(Self::SHAPE_MASK) {
-            if u128::from_ne_bytes(*bytes?) & mask != shape {
-                return None;
-            }
+        let (first, second) = (frame.first_chunk()?, frame.get(Self::SECOND..)?.first_chunk()?);
+        let agrees =
+            |bytes: &[u8; 16], i: usize| u128::from_ne_bytes(*bytes) & Self::SHAPE_MASK[i] == Self::SHAPE[i];
+        // Most others are IPv4 as well: protocol and fragment's offset first.
+        if !agrees(second, 1) || !agrees(first, 0) {
+            return None;
         }
         Self::read_shaped(frame, len)
     }
