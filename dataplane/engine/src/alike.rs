@@ -126,6 +126,7 @@ impl Engine {
             trails: self.trails.from(origin),
             table_key: self.table_key,
             shard,
+            fragments: &self.fragments,
             lines: shard.view(),
         };
         let first = frames.look(0).data.first_chunk();

@@ -334,6 +334,7 @@ impl Engine {
             trails: self.trails.from(origin),
             table_key: self.table_key,
             shard,
+            fragments: &self.fragments,
             lines: shard.view(),
         };
         let found = if MIXED {

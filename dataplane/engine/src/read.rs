@@ -4,7 +4,7 @@
 
 use crate::classify::IKE;
 use crate::trail::{Course, Kind, Last, Sides, Trail, TrailsFrom};
-use dataplane_flow::{FlowKey, HashKey, KeyKind, Line, Lines, Shard, Slot};
+use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Plain, PlainTcp, protocol};
 
@@ -101,6 +101,7 @@ pub(crate) struct Reader<'a, const SERVES: bool> {
     pub(crate) trails: TrailsFrom<'a>,
     pub(crate) table_key: HashKey,
     pub(crate) shard: &'a Shard,
+    pub(crate) fragments: &'a Fragments,
     pub(crate) lines: Lines<'a>,
 }
 
@@ -250,6 +251,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             let what =
                 u64::from(plain.id) << 32 | u64::from(trail.flow & 0xffff_0000) | u64::from(plain.protocol);
             lanes.apart[i] = self.table_key.hash3([a, b, what]).max(1);
+            self.fragments.prefetch(lanes.apart[i]);
             return if SERVES { Read::Peculiar } else { Read::Fragment };
         }
         let ports = client_first::<SERVES>(plain.ports);

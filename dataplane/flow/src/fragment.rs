@@ -4,6 +4,7 @@
 //! seconds for the others. Nothing is reassembled.
 
 use crate::{Instant, TargetId};
+use dataplane_cpu::prefetch;
 use dataplane_port::WorkerId;
 
 /// How long the first fragment's way is remembered.
@@ -61,6 +62,14 @@ impl Fragments {
 
     fn bucket(&self, hash: u64) -> usize {
         (hash as usize & (self.rows.len() - 1)) & !(WAYS - 1)
+    }
+
+    /// Asks for the rows that [`Self::find`] looks at first.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        let bucket = self.bucket(hash);
+        prefetch(&self.rows[bucket]);
+        prefetch(&self.rows[bucket + WAYS / 2]);
     }
 
     /// Where the datagram's fragments go, if its first one was seen.
