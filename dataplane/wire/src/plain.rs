@@ -141,7 +141,7 @@ impl<'a> PlainTcp<'a> {
     /// The source station's address as a number.
     #[inline(always)]
     pub fn from(&self) -> u64 {
-        long(self.frame, 6).swap_bytes() >> 16
+        self.source_station().swap_bytes() >> 16
     }
 
     /// The destination station's address as a number.
