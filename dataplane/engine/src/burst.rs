@@ -15,7 +15,7 @@ use crate::{Counters, Engine, OwnTables};
 use dataplane_cpu::equal32;
 use dataplane_flow::{Entry, Instant, Known, Place, Shard, TARGETS_MAX, TargetId, Timeouts};
 use dataplane_port::{BURST, Frames, Head, PortId, Verdict, Verdicts, origin};
-use dataplane_wire::PlainTcp;
+use dataplane_wire::{Outline, PlainTcp, Tagged, UntaggedV4, UntaggedV6};
 
 /// No server has this port, so no trail leads there.
 pub(crate) const NO_DOOR: u64 = 63 << 48;
@@ -387,16 +387,42 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
     count: usize,
     ready: bool,
 ) -> Found {
-    let (mut found, mut last) = (Found::default(), Last::default());
+    // The others are mostly as the first is: that is read in line, and what is not by a call.
     let first = frames.look(0);
-    let is_plainest = PlainTcp::read(first.data, first.len).is_some();
+    if PlainTcp::read(first.data, first.len).is_none() {
+        let lanes = (lanes, firsts);
+        return if UntaggedV4::is(first.data) {
+            read_others::<F, UntaggedV4, SERVES>(reader, lanes, frames, count, ready)
+        } else if UntaggedV6::is(first.data) {
+            read_others::<F, UntaggedV6, SERVES>(reader, lanes, frames, count, ready)
+        } else {
+            read_others::<F, Tagged, SERVES>(reader, lanes, frames, count, ready)
+        };
+    }
+    let (mut found, mut last) = (Found::default(), Last::default());
     for i in 0..count {
         let frame = if ready { frames.look(i) } else { frames.admit(i) };
-        if !is_plainest {
-            // Where the first is of another kind than the plainest, so are most: in line.
-            reader.read_any(&frame, (lanes, firsts), i, &mut found, &mut last);
-        } else if !reader.read(&frame, (lanes, firsts), i, &mut found) {
-            reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
+        if !reader.read(&frame, (lanes, firsts), i, &mut found) {
+            reader.read_on(frame, (lanes, firsts), i, &mut found, &mut last);
+        }
+    }
+    found
+}
+
+/// The same where the first is of another kind than the plainest, but of this outline.
+#[inline(never)]
+fn read_others<'a, F: Frames + ?Sized, O: Outline, const SERVES: bool>(
+    reader: &Reader<'a, SERVES>,
+    (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+    frames: &mut F,
+    count: usize,
+    ready: bool,
+) -> Found {
+    let (mut found, mut last) = (Found::default(), Last::default());
+    for i in 0..count {
+        let frame = if ready { frames.look(i) } else { frames.admit(i) };
+        if !reader.read_other::<O>(&frame, (lanes, firsts), i, &mut found, &mut last) {
+            reader.read_on(frame, (lanes, firsts), i, &mut found, &mut last);
         }
     }
     found
@@ -419,7 +445,7 @@ fn read_mixed<'a, F: Frames + ?Sized, const SERVES: bool>(
         }
         let frame = frames.look(i);
         if !reader.read(&frame, (lanes, firsts), i, &mut found) {
-            reader.read_on(&frame, (lanes, firsts), i, &mut found, &mut last);
+            reader.read_on(frame, (lanes, firsts), i, &mut found, &mut last);
         }
     }
     found

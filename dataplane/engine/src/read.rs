@@ -6,7 +6,7 @@ use crate::classify::IKE;
 use crate::trail::{Course, Kind, Last, Sides, Trail, TrailsFrom};
 use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
-use dataplane_wire::{Plain, PlainTcp, protocol};
+use dataplane_wire::{Outline, Plain, PlainTcp, protocol};
 
 /// The hash of no flow: they are odd, and 0 is an empty place of the table.
 pub(crate) const NO_FLOW: u64 = 2;
@@ -181,24 +181,29 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 
-    /// What [`Self::read`] is not for. A call, so that it is out of the way.
-    #[inline(never)]
-    pub(crate) fn read_on(
+    /// Fills the lanes of other plain packets of an outline, in line. `false`: it is none, or TCP in untagged IPv4.
+    #[inline(always)]
+    pub(crate) fn read_other<O: Outline>(
         &self,
         frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
         last: &mut Last<'a>,
-    ) {
-        self.read_any(frame, (lanes, firsts), i, found, last);
+    ) -> bool {
+        let Some(plain) = O::read(frame.data, frame.len, frame.checksum_good) else { return false };
+        if plain.protocol == protocol::TCP && (plain.v6, plain.l3, plain.later) == (false, 14, false) {
+            return false;
+        }
+        self.read_plain(&plain, frame, (lanes, firsts), i, found, last);
+        true
     }
 
-    /// Whatever it is.
-    #[inline(always)]
-    pub(crate) fn read_any(
+    /// Whatever it is. A call, so that it is out of the way.
+    #[inline(never)]
+    pub(crate) fn read_on(
         &self,
-        frame: &Look<'_>,
+        frame: Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         found: &mut Found,
@@ -215,8 +220,30 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
             lanes.go_along(i, place, trail);
             return self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         }
+        match Plain::read(frame.data, frame.len, frame.checksum_good) {
+            Some(plain) => self.read_plain(&plain, &frame, (lanes, firsts), i, found, last),
+            None => {
+                found.peculiar |= 1 << i;
+                found.apart |= 1 << i;
+            }
+        }
+    }
+
+    /// Fills the lanes of a plain packet that is none of the plainest.
+    #[inline(always)]
+    fn read_plain(
+        &self,
+        plain: &Plain,
+        frame: &Look<'_>,
+        (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
+        i: usize,
+        found: &mut Found,
+        last: &mut Last<'a>,
+    ) {
+        let i = i & (BURST - 1);
+        lanes.hash[i] = NO_FLOW;
         found.peculiar |= 1 << i;
-        let read = self.read_other(frame, (lanes, firsts), i, last);
+        let read = self.follow(plain, frame, (lanes, firsts), i, last);
         match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
@@ -227,20 +254,21 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         }
     }
 
+    /// Fills its lanes along its trail.
     #[inline(always)]
-    fn read_other(
+    fn follow(
         &self,
+        plain: &Plain,
         frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         last: &mut Last<'a>,
     ) -> Read {
         let data: &[u8] = frame.data;
-        let Some(plain) = Plain::read(data, frame.len, frame.checksum_good) else { return Read::Peculiar };
-        let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, &plain, SERVES)) else {
+        let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, plain, SERVES)) else {
             return Read::Peculiar;
         };
-        let kind = Kind::other(ends, &plain, sides.vip);
+        let kind = Kind::other(ends, plain, sides.vip);
         let Some((place, trail)) = self.trails.find_again(&kind, last) else { return Read::Untrodden };
         let [a, b] = sides.client;
         lanes.go_along(i, place, trail);

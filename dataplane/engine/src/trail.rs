@@ -176,7 +176,7 @@ impl Trails {
     fn lay(&mut self, kind: &Kind, from: u16, trail: Trail) {
         let from = self.from(from);
         let trail = Trail { key: kind.key, origin: from.origin, ..trail };
-        let place = from.place(kind.stations, kind.vip);
+        let place = from.place(kind.stations(), kind.vip);
         let there = from.at(place);
         let is_own = there.key == trail.key && there.origin == trail.origin;
         let taken = there.origin >> GENERATION_AT == self.generation && !is_own;
@@ -240,19 +240,24 @@ impl<'a> TrailsFrom<'a> {
 
     /// The same as [`Self::find`], where the packet before may have gone along the same one.
     #[inline(always)]
-    pub(crate) fn find_again(self, kind: &Kind, last: &mut Last<'a>) -> Option<(u16, &'a Trail)> {
-        if kind.key != last.key {
-            *last = Last { key: kind.key, found: self.find(kind) };
+    pub(crate) fn find_again(&self, kind: &Kind, last: &mut Last<'a>) -> Option<(u16, &'a Trail)> {
+        // Half by half: as a whole it would be written to memory first, to be read again at once.
+        let ([a, b], [last_a, last_b]) = (kind.key, last.key);
+        if a != last_a || b != last_b {
+            *last = Last { key: kind.key, found: self.find(a, b, kind.vip) };
         }
         last.found
     }
 
     /// The trail of any other plain packet, and its place.
-    pub(crate) fn find(self, kind: &Kind) -> Option<(u16, &'a Trail)> {
-        let place = self.place(kind.stations, kind.vip);
+    #[cold]
+    #[inline(never)]
+    fn find(&self, a: u128, b: u128, vip: u32) -> Option<(u16, &'a Trail)> {
+        let key = [a, b];
+        let place = self.place(Kind { key, vip }.stations(), vip);
         [place, place ^ 1].into_iter().find_map(|place| {
             let trail = self.at(place);
-            (trail.origin == self.origin && trail.key == kind.key).then_some((place, trail))
+            (trail.origin == self.origin && trail.key == key).then_some((place, trail))
         })
     }
 }
@@ -268,7 +273,6 @@ pub(crate) struct Last<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     key: Key,
-    stations: u64,
     vip: u32,
 }
 
@@ -278,28 +282,27 @@ impl Kind {
         let [mut first, mut second] = PlainTcp::SHAPE.map(u128::to_ne_bytes);
         first[..12].copy_from_slice(ends);
         second[if from { 8..12 } else { 12..16 }].copy_from_slice(&vip.to_le_bytes());
-        let key = [first, second].map(u128::from_ne_bytes);
-        Self { key, stations: last_of(ends), vip }
+        Self { key: [first, second].map(u128::from_ne_bytes), vip }
     }
 
     /// Of any other plain packet; `vip` as words of a flow key.
     #[inline(always)]
     pub(crate) fn other(ends: &[u8; 12], plain: &Plain, vip: [u64; 2]) -> Self {
-        let [vid, high] = plain.vid.to_le_bytes();
+        let [a, b, c, d, e, f, g, h, last @ ..] = *ends;
         let version: u8 = if plain.v6 { 6 } else { 4 };
-        let mut first = [0; 16];
-        first[..12].copy_from_slice(ends);
-        first[12..].copy_from_slice(&[vid, high, version, OTHER]);
-        let second = u128::from(vip[0]) << 64 | u128::from(vip[1]);
+        let rest = u32::from(plain.vid) | u32::from(version) << 16 | u32::from(OTHER) << 24;
+        let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let second = u64::from(u32::from_le_bytes(last)) | u64::from(rest) << 32;
+        let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
         let salted = vip[1] as u32 ^ u32::from(plain.vid) << 8 ^ u32::from(version);
-        Self { key: [u128::from_ne_bytes(first), second], stations: last_of(ends), vip: salted }
+        Self { key: [wide(second, first), wide(vip[0], vip[1])], vip: salted }
     }
-}
 
-#[inline(always)]
-fn last_of(ends: &[u8; 12]) -> u64 {
-    let [_, _, _, _, last @ ..] = *ends;
-    u64::from_le_bytes(last)
+    /// See [`TrailsFrom::place`].
+    #[inline(always)]
+    fn stations(&self) -> u64 {
+        (self.key[0] >> 32) as u64
+    }
 }
 
 impl Engine {

@@ -36,4 +36,4 @@ pub use address_pair::AddressPair;
 pub use layers::{Flaw, Layers, Network, Part, protocol};
 pub use mac::{MacAddr, NotAMac};
 pub use malformed::Malformed;
-pub use plain::{CHECKSUM_GOOD_BELOW, Plain, PlainTcp, TcpLengths};
+pub use plain::{CHECKSUM_GOOD_BELOW, Outline, Plain, PlainTcp, Tagged, TcpLengths, UntaggedV4, UntaggedV6};

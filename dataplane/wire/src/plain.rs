@@ -275,25 +275,87 @@ pub struct Plain {
     pub data_len: u32,
 }
 
+/// Frames that are the same from the outside. Where it is certain what one is, less has to be asked for.
+pub trait Outline {
+    /// Reads a frame as [`Plain::read`] does, if it is of this outline.
+    fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain>;
+}
+
+/// IPv4 without tag and options.
+#[derive(Clone, Copy, Debug)]
+pub struct UntaggedV4;
+
+/// IPv6 without tag.
+#[derive(Clone, Copy, Debug)]
+pub struct UntaggedV6;
+
+/// With a tag.
+#[derive(Clone, Copy, Debug)]
+pub struct Tagged;
+
+impl UntaggedV4 {
+    /// Whether a frame is such a one.
+    #[inline(always)]
+    pub fn is(data: &[u8]) -> bool {
+        data.get(12..15) == Some(&[0x08, 0x00, 0x45])
+    }
+}
+
+impl UntaggedV6 {
+    /// Whether a frame is such a one.
+    #[inline(always)]
+    pub fn is(data: &[u8]) -> bool {
+        data.get(12..14) == Some(&[0x86, 0xdd])
+    }
+}
+
+impl Outline for UntaggedV4 {
+    #[inline(always)]
+    fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain> {
+        let packet = data.get(14..)?.first_chunk()?;
+        if !Self::is(data) {
+            return None;
+        }
+        Plain::read_v4(packet, 0, 14, len, checksum_good)
+    }
+}
+
+impl Outline for UntaggedV6 {
+    #[inline(always)]
+    fn read(data: &[u8], len: u32, _: bool) -> Option<Plain> {
+        if !Self::is(data) {
+            return None;
+        }
+        Plain::read_v6(data.get(14..)?, 0, 14, len)
+    }
+}
+
+impl Outline for Tagged {
+    #[inline(always)]
+    fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain> {
+        let ends: &[u8; 18] = data.first_chunk()?;
+        let ([0x81, 0x00], packet) = ([ends[12], ends[13]], data.get(18..)?) else { return None };
+        let vid = u16::from_be_bytes([ends[14], ends[15]]) & 0x0fff;
+        match [ends[16], ends[17]] {
+            [0x08, 0x00] if packet.first() == Some(&0x45) => {
+                Plain::read_v4(packet.first_chunk()?, vid, 18, len, checksum_good)
+            }
+            [0x86, 0xdd] => Plain::read_v6(packet, vid, 18, len),
+            _ => None,
+        }
+    }
+}
+
 impl Plain {
     /// Reads a frame of `len` bytes of which `data` is the first segment, if it is a plain one.
     #[inline(always)]
     pub fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Self> {
-        let ends: &[u8; 18] = data.first_chunk()?;
-        let (mut vid, mut l3) = (0, 14);
-        let mut ethertype = [ends[12], ends[13]];
-        if ethertype == [0x81, 0x00] {
-            vid = u16::from_be_bytes([ends[14], ends[15]]) & 0x0fff;
-            ethertype = [ends[16], ends[17]];
-            l3 = 18;
-        }
-        let packet = data.get(l3..)?;
-        match ethertype {
-            [0x08, 0x00] if packet.first() == Some(&0x45) => {
-                Self::read_v4(packet.first_chunk()?, vid, l3, len, checksum_good)
-            }
-            [0x86, 0xdd] => Self::read_v6(packet, vid, l3, len),
-            _ => None,
+        if UntaggedV4::is(data) {
+            UntaggedV4::read(data, len, checksum_good)
+        } else if UntaggedV6::is(data) {
+            UntaggedV6::read(data, len, checksum_good)
+        } else {
+            Tagged::read(data, len, checksum_good)
         }
     }
 
