@@ -4,11 +4,12 @@
 //! Three passes, each straight on: the frames are lent and compared with what the trail asks for, their flows are
 //! hashed and asked for, and they go where the flows' entries lead. What is wrong with any frame shows at the end of
 //! a pass; the burst is then left to [`crate::burst`], which looks at each. Flows that begin are opened then
-//! ([`crate::opening`]).
+//! ([`crate::opening`]), and handshakes go on ([`crate::shaking`]).
 
 use crate::Engine;
-use crate::burst::{Exits, Left, all, bits, leads_out};
+use crate::burst::{Exits, Left, all, bits, leads_out, write_mac};
 use crate::counters::Counting;
+use crate::opening::Sent;
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
 use dataplane_cpu::Differences;
@@ -76,10 +77,7 @@ impl Together<'_> {
         if SERVES {
             counters.server_out(entry.target(), len.into());
         } else {
-            let [mac @ .., _, _] = door.to_le_bytes();
-            if let Some(to) = start.first_chunk_mut() {
-                *to = mac;
-            }
+            write_mac(door, start);
             counters.server_in(entry.target(), len.into());
         }
         Some(exit)
@@ -108,6 +106,14 @@ struct Passed {
     left_bytes: u64,
     /// Where the others leave.
     exits: Exits,
+}
+
+impl Passed {
+    /// These are sent.
+    fn take(&mut self, sent: Sent) {
+        self.left &= !sent.frames;
+        self.left_bytes = self.left_bytes.saturating_sub(sent.bytes);
+    }
 }
 
 impl Engine {
@@ -155,19 +161,28 @@ impl Engine {
             Ok(passed) => passed,
             Err(tried) => return tried,
         };
-        if SERVES {
-            for i in bits(passed.left) {
-                reader.retrace(&frames.look(i), lanes, i, &mut found);
-            }
-        } else {
-            if found.apart != 0 {
-                let (port, trail) = (PortId(origin as u8), *trail);
-                let opened = self.open_alike(now, (port, &trail), frames, passed.left, &mut passed.exits);
-                passed.left &= !opened.frames;
-                passed.left_bytes = passed.left_bytes.saturating_sub(opened.bytes);
-            }
-            for i in bits(passed.left) {
-                self.lanes.trail[i & (BURST - 1)] = place;
+        if passed.left != 0 {
+            let (port, trail) = (PortId(origin as u8), *trail);
+            if SERVES {
+                for i in bits(passed.left) {
+                    reader.retrace(&frames.look(i), lanes, i, &mut found);
+                }
+                // What flow others are of is not known: it may be one of these.
+                if found.untrodden == 0 {
+                    let exits = &mut passed.exits;
+                    let sent = self.shake_alike::<F, true>(now, &trail, frames, passed.left, exits);
+                    passed.take(sent);
+                }
+            } else {
+                for i in bits(passed.left) {
+                    lanes.trail[i & (BURST - 1)] = place;
+                }
+                if found.apart != 0 {
+                    let sent = self.open_alike(now, (port, &trail), frames, passed.left, &mut passed.exits);
+                    passed.take(sent);
+                }
+                let sent = self.shake_alike::<F, false>(now, &trail, frames, passed.left, &mut passed.exits);
+                passed.take(sent);
             }
         }
         let settled = all(passed.count) & !passed.left;

@@ -103,8 +103,7 @@ impl<'a> Settler<'a> {
     ) -> Option<PortId> {
         let (port, door) = self.door(lanes, target, i)?;
         let frame = frames.look(i);
-        let [mac @ .., _, _] = door.to_le_bytes();
-        *frame.data.first_chunk_mut::<6>()? = mac;
+        write_mac(door, frame.data)?;
         self.counters.server_in(target, frame.len);
         self.counters.router_in(lanes.course[i].router(), 1, u64::from(frame.len));
         Some(port)
@@ -144,6 +143,14 @@ impl<'a> Settler<'a> {
 pub(crate) fn leads_out(door: u64, exits: u64) -> Option<PortId> {
     let port = (door >> 48) as u8;
     (exits >> (port & 63) & 1 != 0).then_some(PortId(port))
+}
+
+/// Writes the MAC of a server's door over a frame's destination.
+#[inline(always)]
+pub(crate) fn write_mac(door: u64, frame: &mut [u8]) -> Option<()> {
+    let [mac @ .., _, _] = door.to_le_bytes();
+    *frame.first_chunk_mut()? = mac;
+    Some(())
 }
 
 /// What the second pass has come to: sets of frames, a bit for each.

@@ -34,6 +34,7 @@ mod quic;
 mod read;
 mod redirect;
 mod refuse;
+mod shaking;
 mod signs;
 mod steer;
 mod tables;

@@ -10,7 +10,7 @@
 //! another flow may find one flow more at a server, or one place less, than if it had been first.
 
 use crate::Engine;
-use crate::burst::{Exits, bits, leads_out};
+use crate::burst::{Exits, bits, leads_out, write_mac};
 use crate::engine::worker_of;
 use crate::load::Load;
 use crate::signs;
@@ -21,9 +21,9 @@ use dataplane_flow::{Beginning, Entry, Instant, State, TARGETS_MAX, TargetId};
 use dataplane_port::{BURST, Frames, PortId};
 use dataplane_wire::{PlainTcp, protocol};
 
-/// The frames whose flows were opened, or that were sent without.
+/// The frames that were sent.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Opened {
+pub(crate) struct Sent {
     /// A bit for each.
     pub(crate) frames: u32,
     /// Bytes of these.
@@ -31,7 +31,7 @@ pub(crate) struct Opened {
 }
 
 /// The service that the packets before went to, most likely this one's.
-struct Services<'a> {
+pub(crate) struct Services<'a> {
     cluster: &'a ClusterTable,
     port: u16,
     found: (usize, &'a ServiceTable),
@@ -39,12 +39,12 @@ struct Services<'a> {
 
 impl<'a> Services<'a> {
     /// Port 0 stands for none before: nothing goes there.
-    fn new(cluster: &'a ClusterTable) -> Self {
+    pub(crate) fn new(cluster: &'a ClusterTable) -> Self {
         Self { cluster, port: 0, found: cluster.service(protocol::TCP, 0) }
     }
 
     #[inline(always)]
-    fn of(&mut self, port: u16) -> (usize, &'a ServiceTable) {
+    pub(crate) fn of(&mut self, port: u16) -> (usize, &'a ServiceTable) {
         if port != self.port {
             *self = Self { port, found: self.cluster.service(protocol::TCP, port), ..*self };
         }
@@ -63,10 +63,10 @@ impl Engine {
         frames: &mut F,
         left: u32,
         exits: &mut Exits,
-    ) -> Opened {
+    ) -> Sent {
         // Along other trails a client may have to be bound, or all its flows are another worker's.
         if !trail.course.stamps() {
-            return Opened::default();
+            return Sent::default();
         }
         let openers = self.openers(trail, frames, left);
         for i in bits(openers) {
@@ -122,8 +122,8 @@ impl Engine {
         frames: &mut F,
         openers: u32,
         exits: &mut Exits,
-    ) -> Opened {
-        let mut opened = Opened::default();
+    ) -> Sent {
+        let mut opened = Sent::default();
         let (tables, doors) = (&**self.tables, self.tables.doors.all());
         let Some(cluster) = tables.cluster(trail.cluster()) else { return opened };
         let mut services = Services::new(cluster);
@@ -178,10 +178,7 @@ impl Engine {
                 continue;
             };
             counters.counting().server_in(target, frame.len);
-            let [mac @ .., _, _] = door.to_le_bytes();
-            if let Some(to) = start.first_chunk_mut() {
-                *to = mac;
-            }
+            write_mac(door, start);
             exits.note(i, exit);
             opened.frames |= 1 << i;
             opened.bytes += u64::from(frame.len);

@@ -85,18 +85,24 @@ impl Engine {
 
     /// Counts a sign of the flow that is at `slot` now, and was `entry` before.
     #[cold]
-    pub(crate) fn sign(&mut self, meta: &Meta, slot: Option<Slot>, entry: Entry, sign: Sign, now: Instant) {
+    pub(crate) fn sign(&self, meta: &Meta, slot: Option<Slot>, entry: Entry, sign: Sign, now: Instant) {
+        if let Some(member) = self.member(meta.cluster, &meta.key, entry.target()) {
+            self.sign_of(member, slot, sign, now);
+        }
+    }
+
+    /// The same where its server's counters are at hand.
+    #[inline]
+    pub(crate) fn sign_of(&self, member: &MemberCounters, slot: Option<Slot>, sign: Sign, now: Instant) {
         // Where the main part is full a handshake stays unfinished, and would be counted again.
         if sign == Sign::Completed && slot.is_some_and(|slot| self.shard.is_provisional(slot)) {
             return;
         }
-        let stamp = slot.map(|slot| self.shard.stamp(slot));
-        let Some(member) = self.member(meta.cluster, &meta.key, entry.target()) else { return };
         match sign {
             Sign::Accepted => {
                 member.accepted.add(1);
-                if let Some(stamp) = stamp {
-                    member.connected_in(micros(now).wrapping_sub(stamp));
+                if let Some(slot) = slot {
+                    member.connected_in(micros(now).wrapping_sub(self.shard.stamp(slot)));
                 }
             }
             Sign::Completed => member.completed.add(1),

@@ -180,10 +180,22 @@ impl<'a> PlainTcp<'a> {
         u32::from_be(self.word(34))
     }
 
+    /// The sequence number.
+    #[inline(always)]
+    pub fn sequence(&self) -> u32 {
+        u32::from_be(self.word(38))
+    }
+
     /// The sequence number behind its data.
     #[inline(always)]
     pub fn next_sequence(&self) -> u32 {
-        u32::from_be(self.word(38)).wrapping_add(self.data_len())
+        self.sequence().wrapping_add(self.data_len())
+    }
+
+    /// The sequence number that its sender awaits, if it has ACK.
+    #[inline(always)]
+    pub fn acknowledgement(&self) -> u32 {
+        u32::from_be(self.word(42))
     }
 }
 

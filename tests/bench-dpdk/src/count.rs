@@ -2,7 +2,8 @@
 
 use crate::case::Case;
 use crate::eal;
-use crate::rig::{Ground, Rig};
+use crate::handshake::Handshakes;
+use crate::rig::{Ground, Rig, Size};
 use crate::traffic::FRAME_MAX;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -13,6 +14,8 @@ use dataplane_port::BURST;
 pub(crate) enum Way {
     /// The switch: generator, device, ports, worker, engine.
     Switch,
+    /// The same with whole handshakes (SYN, SYN+ACK, ACK) in place of the case's packets.
+    Handshakes,
     /// The same without worker and engine: every frame is forwarded.
     Pass,
     /// From device to device, in C.
@@ -58,8 +61,14 @@ pub(crate) fn run(arguments: &CountArguments) -> Result<()> {
         return Ok(());
     }
     let ground = Ground::new(&eal::small())?;
-    let mut rig = Rig::new(&ground, case.size(flows))?;
+    let connections = (packets / 3).try_into()?;
+    let size = if way == Way::Handshakes { Size::of(connections) } else { case.size(flows) };
+    let mut rig = Rig::new(&ground, size)?;
     match way {
+        Way::Handshakes => {
+            rig.play(0, Handshakes::new(0).0);
+            rig.run(&ground, packets)?;
+        }
         Way::Switch => {
             rig.establish(&ground, case.kind(), flows)?;
             rig.play(0, stream);
