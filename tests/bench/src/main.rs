@@ -12,8 +12,8 @@ mod plan;
 
 use clap::{Parser, ValueEnum};
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
-use dataplane_flow::Instant;
-use dataplane_message::Conditions;
+use dataplane_flow::{Instant, State};
+use dataplane_message::{Conditions, FlowFilter};
 use dataplane_port::{BURST, Head, PortId, PortSet, Verdict, Verdicts, VlanId, WorkerId};
 use frames::{FRAME, Frame, Kind};
 use plan::{R1, ROUTER, SERVERS, TAGGED, plan};
@@ -32,6 +32,8 @@ enum Case {
     New,
     /// The same, many more than there is room for.
     Flood,
+    /// Whole handshakes of such flows: SYN, SYN+ACK and ACK of each.
+    Handshake,
     /// Frames between two learned stations.
     Bridge,
     /// As `inbound`, of UDP.
@@ -51,7 +53,8 @@ impl Case {
 
     /// What the table is made for: SYNs of so many packets as are counted fit into an eighth of it.
     fn flows_max(self, flows: u32) -> usize {
-        if self == Self::New { 1 << 20 } else { (flows as usize).max(4096) }
+        let opens = matches!(self, Self::New | Self::Handshake);
+        if opens { 1 << 20 } else { (flows as usize).max(4096) }
     }
 
     /// What its flows are made of.
@@ -86,13 +89,20 @@ fn main() {
     let mut bench = Bench::new(case.flows_max(flows));
     bench.fill(case, flows);
     let start = std::time::Instant::now();
-    let forwarded = bench.run(case, flows, packets);
+    let forwarded = match case {
+        Case::Handshake => bench.shake_hands(flows, packets),
+        _ => bench.run(case, flows, packets),
+    };
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "{case:?}: {forwarded} of {packets} packets forwarded, {flows} flows, {:.1} ns a packet",
         seconds * 1e9 / packets as f64
     );
-    assert_eq!(forwarded, packets.next_multiple_of(BURST as u64), "every packet goes on");
+    let sent = match case {
+        Case::Handshake => packets.next_multiple_of(3),
+        _ => packets.next_multiple_of(BURST as u64),
+    };
+    assert_eq!(forwarded, sent, "every packet goes on");
 }
 
 struct Bench {
@@ -155,6 +165,57 @@ impl Bench {
         self.verdicts.of(0)
     }
 
+    /// Makes handshakes of flows from `first` on, of which these are the packets: a thousand at a time, so that each
+    /// server's are bursts.
+    fn shake_hands(&mut self, first: u32, packets: u64) -> u64 {
+        let [syn, ack] = [2, 0x10].map(|flags| Kind::Tcp.inbound(0, flags));
+        let flows: Vec<u32> = (first..).take(packets.div_ceil(3) as usize).collect();
+        let mut forwarded = 0;
+        for flows in flows.chunks(1024) {
+            let mut homes = vec![Vec::new(); usize::from(SERVERS)];
+            for flows in flows.chunks(BURST) {
+                forwarded += self.burst(R1, &syn, flows);
+                for (flow, verdict) in flows.iter().zip(self.verdicts.iter()) {
+                    let Verdict::Forward(port) = verdict else { panic!("a SYN is forwarded: {verdict:?}") };
+                    homes[port.index() - 1].push(*flow);
+                }
+            }
+            for (server, flows) in (0..).zip(&homes) {
+                let syn_ack = Kind::Tcp.outbound(0, server, 0x12);
+                let bursts = flows.chunks(BURST);
+                forwarded +=
+                    bursts.map(|flows| self.burst(PortId(server as u8 + 1), &syn_ack, flows)).sum::<u64>();
+            }
+            forwarded += flows.chunks(BURST).map(|flows| self.burst(R1, &ack, flows)).sum::<u64>();
+            self.now = Instant(self.now.0 + 10_000);
+            self.engine.tick(self.now);
+            self.engine.outbox().frames.clear();
+            self.engine.outbox().events.clear();
+        }
+        let mut established = 0;
+        let _ = self.engine.list(0, usize::MAX, &FlowFilter::default(), |_, entry, _, _| {
+            established += u64::from(entry.state() == State::Established);
+        });
+        assert!(established >= packets / 3, "{established} flows established by {packets} packets");
+        forwarded
+    }
+
+    /// A burst of packets like this one, of these flows; how many are forwarded.
+    fn burst(&mut self, port: PortId, like: &Frame, flows: &[u32]) -> u64 {
+        for (frame, flow) in self.frames.iter_mut().zip(flows) {
+            *frame = *like;
+            stamp_rightly(frame, port == R1, *flow);
+        }
+        let mut frames = self.frames.iter_mut();
+        let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| {
+            let data = frames.next().expect("32 frames");
+            Head { data, len: FRAME as u32, port, handed: false, checksum_good: true }
+        });
+        self.engine.process(self.now, &mut heads[..flows.len()], &mut self.verdicts);
+        let verdicts = self.verdicts.iter().take(flows.len());
+        verdicts.filter(|verdict| matches!(verdict, Verdict::Forward(_))).count() as u64
+    }
+
     fn run(&mut self, case: Case, flows: u32, packets: u64) -> u64 {
         let kind = case.kind();
         let template = match case {
@@ -185,10 +246,7 @@ impl Bench {
                 frame[..6].copy_from_slice(&template[..6]);
                 match case {
                     Case::New | Case::Flood => {
-                        kind.stamp(frame, true, flows + flow);
-                        // The checksum stays right: one half of the address goes down as the other goes up.
-                        frame[26..28]
-                            .copy_from_slice(&(0xc633 - ((flows + flow) >> 14) as u16).to_be_bytes());
+                        stamp_rightly(frame, true, flows + flow);
                     }
                     Case::Bridge => {}
                     Case::Outbound | Case::Data => {
@@ -219,6 +277,14 @@ impl Bench {
         }
         forwarded
     }
+}
+
+/// The flow's client, as [`Kind::stamp`] writes it; but one half of its address goes down as the other goes up, so that
+/// the checksum stays right.
+fn stamp_rightly(frame: &mut Frame, from_client: bool, flow: u32) {
+    Kind::Tcp.stamp(frame, from_client, flow);
+    let address = if from_client { 26 } else { 30 };
+    frame[address..address + 2].copy_from_slice(&(0xc633 - (flow >> 14) as u16).to_be_bytes());
 }
 
 /// The flows in the order in which they are visited: those of one server in whole bursts, as they come in by

@@ -24,13 +24,14 @@ const RECORD: &str = "tests/bench/baseline.json";
 const PACKETS: u64 = 32_768;
 
 /// The engine alone, over frames in memory: cases of `flowswitch-bench`.
-const ENGINE: [(&str, u32); 11] = [
+const ENGINE: [(&str, u32); 12] = [
     ("inbound", 1000),
     ("inbound", 10_000),
     ("outbound", 1000),
     ("data", 1000),
     ("new", 1000),
     ("flood", 1000),
+    ("handshake", 1000),
     ("bridge", 1000),
     ("udp", 1000),
     ("ipv6", 1000),
