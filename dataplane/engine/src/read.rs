@@ -243,7 +243,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         let i = i & (BURST - 1);
         lanes.hash[i] = NO_FLOW;
         found.peculiar |= 1 << i;
-        let read = self.follow(plain, frame, (lanes, firsts), i, last);
+        let read = self.fill_other(plain, frame, (lanes, firsts), i, last);
         match read {
             Read::Flow | Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
@@ -256,7 +256,7 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
 
     /// Fills its lanes along its trail.
     #[inline(always)]
-    fn follow(
+    fn fill_other(
         &self,
         plain: &Plain,
         frame: &Look<'_>,
