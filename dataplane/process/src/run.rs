@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The publisher's clock ticks at least this often. In trial mode workers ring when they have something for
 /// control; what they have seen otherwise is gathered for as long anyway.
 const TICK: Duration = Duration::from_millis(5);
-const TICK_TRIAL: Duration = Duration::from_millis(10);
+const TICK_TRIAL: Duration = Duration::from_millis(20);
 /// ... while flows are listed: a million a second may then pass.
 const TICK_LISTING: Duration = Duration::from_millis(1);
 
