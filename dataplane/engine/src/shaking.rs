@@ -6,6 +6,7 @@
 
 use crate::Engine;
 use crate::burst::{Exits, bits, leads_out, write_mac};
+use crate::engine::worker_of;
 use crate::opening::{Sent, Services};
 use crate::signs;
 use crate::tcp::{self, ACK, Change, FIN, RST, SYN};
@@ -103,9 +104,11 @@ impl Engine {
         let mut candidates = 0;
         for i in bits(left) {
             let Some(tcp) = frames.look(i).data.first_chunk().map(PlainTcp::of) else { continue };
-            // What carries data tells more than that.
-            if tcp.flags() & (SYN | ACK | FIN | RST) == wanted && tcp.data_len() == 0 {
-                self.shard.prefetch_rest(self.lanes.hash_of(i), false);
+            let hash = self.lanes.hash_of(i);
+            // What carries data tells more than that; another worker's flow would be looked for in vain.
+            let may_be = tcp.flags() & (SYN | ACK | FIN | RST) == wanted && tcp.data_len() == 0;
+            if may_be && worker_of(hash, self.workers) == self.worker {
+                self.shard.prefetch_rest(hash, false);
                 candidates |= 1 << i;
             }
         }
