@@ -410,6 +410,8 @@ impl<'a> Control<'a> {
             Request::Order(order) => {
                 tracing::info!("{who} orders {order:?}");
                 let answer = self.order(&order).unwrap_or_else(Answer::Refused);
+                // The data path is told first: who has the answer counts on what was ordered (FS-33).
+                self.follow();
                 self.answer(client, &answer);
             }
             Request::Doctor => {
