@@ -30,6 +30,12 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
 }
 
+/// One of 64 marks, by a flow's hash.
+#[inline(always)]
+pub(crate) fn mark_of(hash: u64) -> u64 {
+    1 << (hash >> 32 & 63)
+}
+
 /// The service that the packets before went to, most likely this one's.
 pub(crate) struct Services<'a> {
     cluster: &'a ClusterTable,
@@ -83,11 +89,11 @@ impl Engine {
         let Some(cluster) = tables.cluster(trail.cluster()) else { return 0 };
         let mut services = Services::new(cluster);
         let mut openers = 0;
-        // 64 marks, by hash: a SYN behind a frame that is left, of what may be its own flow, is left as well.
+        // A SYN behind a frame that is left, of what may be its own flow, is left as well.
         let mut before = 0_u64;
         for i in bits(left) {
             let hash = lanes.hash_of(i);
-            let mark = 1 << (hash >> 32 & 63);
+            let mark = mark_of(hash);
             let Some(tcp) = frames.look(i).data.first_chunk().map(PlainTcp::of) else { continue };
             let key = trail.key(tcp.source(), tcp.ports());
             let (client, from, to) = (key.client_words(), key.client_port(), key.vip_port());

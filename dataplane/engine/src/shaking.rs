@@ -7,7 +7,7 @@
 use crate::Engine;
 use crate::burst::{Exits, bits, leads_out, write_mac};
 use crate::engine::worker_of;
-use crate::opening::{Sent, Services};
+use crate::opening::{Sent, Services, mark_of};
 use crate::signs;
 use crate::tcp::{self, ACK, Change, FIN, RST, SYN};
 use crate::trail::Trail;
@@ -50,11 +50,11 @@ impl Engine {
         let tables = Arc::clone(&self.tables);
         let Some(cluster) = tables.cluster(trail.cluster()) else { return sent };
         let mut services = Services::new(cluster);
-        // 64 marks, by hash.
+        // A step behind a frame that is left, of what may be its own flow, is left as well.
         let mut before = 0_u64;
         for i in bits(left) {
             let hash = self.lanes.hash_of(i);
-            let mark = 1 << (hash >> 32 & 63);
+            let mark = mark_of(hash);
             let frame = frames.look(i);
             let Some(start) = frame.data.first_chunk_mut() else { continue };
             let tcp = PlainTcp::of(start);

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The publisher's clock ticks at least this often.
 const TICK: Duration = Duration::from_millis(5);
-/// ... in trial mode, where workers ring when they have something for control. To wake up costs some 50 µs of a core.
+/// ... in trial mode, where workers ring when they have something for control. To wake up costs some 70 µs of a core.
 const TICK_TRIAL: Duration = Duration::from_millis(20);
 /// ... while flows are listed: a million a second may then pass.
 const TICK_LISTING: Duration = Duration::from_millis(1);
