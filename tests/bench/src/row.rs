@@ -22,6 +22,9 @@ pub struct Row {
     pub peer_name: Option<String>,
     /// Ours by the peer's, of each round.
     pub ratio: Option<Ratio>,
+    /// What the rounds say of a machine that does nothing else.
+    #[serde(default)]
+    pub quiet: Option<Quiet>,
     /// What must be kept: `<= 1.9x`.
     pub must: String,
     /// What is aimed at.
@@ -55,6 +58,35 @@ impl Ratio {
     /// The same value three times: a count that repeats.
     pub fn exact(ratio: f64) -> Self {
         Self { min: ratio, median: ratio, max: ratio }
+    }
+}
+
+/// Rounds where they were disturbed least. It is shown beside the median, and not judged: where the two are far
+/// apart, the machine was busy, and the median says less.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Quiet {
+    /// The least of ours by the least of the peer's.
+    pub ratio: f64,
+    /// Rounds in which either took a quarter more than its least,
+    pub disturbed: usize,
+    /// of so many.
+    pub rounds: usize,
+}
+
+impl Quiet {
+    /// What a round takes more at most, if it was not disturbed.
+    const STEADY: f64 = 1.25;
+
+    /// Of both figures of each round; `None` without rounds.
+    pub fn of(ours: &[f64], peer: &[f64]) -> Option<Self> {
+        let least = |values: &[f64]| values.iter().copied().filter(|v| v.is_finite()).reduce(f64::min);
+        let (least_ours, least_peer) = (least(ours)?, least(peer)?);
+        let steady = |(ours, peer): &(&f64, &f64)| {
+            **ours <= least_ours * Self::STEADY && **peer <= least_peer * Self::STEADY
+        };
+        let rounds = ours.len().min(peer.len());
+        let disturbed = rounds - ours.iter().zip(peer).filter(steady).count();
+        Some(Self { ratio: least_ours / least_peer, disturbed, rounds })
     }
 }
 
@@ -138,6 +170,7 @@ impl Row {
             peer: None,
             peer_name: None,
             ratio: None,
+            quiet: None,
             must: limits.text(limits.must),
             goal: limits.text(limits.goal),
             verdict: Verdict::NotMeasured,
@@ -176,6 +209,7 @@ impl Row {
         self.peer = Some(median(peer)).filter(|v| v.is_finite());
         self.peer_name = Some(peer_name.into());
         self.ratio = Ratio::of(&rounds);
+        self.quiet = Quiet::of(ours, peer);
         self.verdict = self.ratio.map_or(Verdict::NotMeasured, |ratio| limits.judge(ratio.median));
         self
     }
@@ -212,10 +246,20 @@ mod tests {
         let row =
             Row::new("P3", "w", "cycles", &limits).compared(&[10.0, 30.0, 12.0], &[8.0; 3], "p", &limits);
         assert_eq!(row.ratio, Some(Ratio { min: 1.25, median: 1.5, max: 3.75 }));
+        // The second round took more than 12.5.
+        assert_eq!(row.quiet, Some(Quiet { ratio: 1.25, disturbed: 1, rounds: 3 }));
         assert_eq!((row.verdict, row.must.as_str(), row.goal.as_str()), (Verdict::Goal, "<= 2x", "<= 1.5x"));
         assert!(row.line().contains(r#""verdict":"goal""#));
         let back: Row = serde_json::from_str(&row.line()).unwrap();
         assert_eq!(back, row);
+    }
+
+    #[test]
+    fn a_busy_machine_is_seen_on_either_side() {
+        let quiet = Quiet::of(&[10.0, 20.0, 11.0, 10.0], &[5.0, 5.0, 4.0, 9.0]).unwrap();
+        // The second is ours, the fourth the peer's; the first is just steady.
+        assert_eq!(quiet, Quiet { ratio: 2.5, disturbed: 2, rounds: 4 });
+        assert_eq!(Quiet::of(&[], &[]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 pub(crate) fn table(rows: &[Value]) -> String {
     let mut sorted: Vec<&Value> = rows.iter().collect();
     sorted.sort_by_key(|row| order(row["row"].as_str().unwrap_or_default()));
-    let heads = ["row", "what", "ours", "peer", "ratio (min to max)", "must", "goal", "verdict"];
+    let heads = ["row", "what", "ours", "peer", "ratio (min to max)", "quiet (disturbed)", "must", "goal", "verdict"];
     let mut lines: Vec<Vec<String>> = vec![heads.map(str::to_owned).to_vec()];
     let mut notes = String::new();
     for row in sorted {
@@ -18,6 +18,7 @@ pub(crate) fn table(rows: &[Value]) -> String {
             figure(&row["ours"]),
             figure(&row["peer"]),
             ratio(&row["ratio"]),
+            quiet(&row["quiet"]),
             text("must"),
             text("goal"),
             text("verdict"),
@@ -55,6 +56,14 @@ fn ratio(value: &Value) -> String {
     }
 }
 
+/// `1.80x (3 of 49)`.
+fn quiet(value: &Value) -> String {
+    match (value["ratio"].as_f64(), value["disturbed"].as_u64(), value["rounds"].as_u64()) {
+        (Some(ratio), Some(disturbed), Some(rounds)) => format!("{ratio:.2}x ({disturbed} of {rounds})"),
+        _ => "-".into(),
+    }
+}
+
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
@@ -84,14 +93,15 @@ mod tests {
             json!({"row": "P12", "what": "w", "ours": null, "unit": "ms", "peer": null, "peer_name": null, "ratio": null,
                    "must": "<= 5 ms", "goal": "<= 2 ms", "verdict": "not measured", "note": "no root"}),
             json!({"row": "P3", "what": "v", "ours": 80.25, "unit": "cycles", "peer": 40.0, "peer_name": "p",
-                   "ratio": {"min": 1.9, "median": 2.0, "max": 2.1}, "must": "<= 3x", "goal": "<= 2.2x",
+                   "ratio": {"min": 1.9, "median": 2.0, "max": 2.1},
+                   "quiet": {"ratio": 1.85, "disturbed": 3, "rounds": 49}, "must": "<= 3x", "goal": "<= 2.2x",
                    "verdict": "goal", "note": ""}),
         ];
         let text = table(&rows);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("row"));
         assert!(lines[1].starts_with("P3 ") && lines[1].ends_with("goal"), "{text}");
-        assert!(lines[1].contains("2.00x (1.90 to 2.10)") && lines[1].contains("80.2"), "{text}");
+        assert!(lines[1].contains("2.00x (1.90 to 2.10)  1.85x (3 of 49)") && lines[1].contains("80.2"), "{text}");
         assert!(lines[2].starts_with("P12") && lines[2].ends_with("not measured"));
         assert!(text.contains("P12 w: no root") && text.contains("against p."));
     }

@@ -36,11 +36,11 @@ fn measure(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let (needed, there) = (u64::from(MANY) * BYTES_EACH / (1 << 20), available_mib());
     ensure!(there > needed, "{} flows want {needed} MiB of memory, {there} are free", flows_text(MANY));
     let mut few = session.rig(Case::Inbound, FEW)?;
-    let few_packets = session.calibrate(&mut few, Case::Inbound, FEW)?;
+    let few_packets = session.calibrate(&mut few, Case::Inbound, FEW, session.short)?;
     let mut many = session.rig(Case::Inbound, MANY)?;
-    let many_packets = session.calibrate(&mut many, Case::Inbound, MANY)?;
+    let many_packets = session.calibrate(&mut many, Case::Inbound, MANY, session.short)?;
     let mut rounds = (Vec::new(), Vec::new());
-    for _ in 0..session.rounds {
+    for _ in 0..session.short.rounds {
         session.measure(&mut many, many_packets / 8)?;
         rounds.0.push(session.measure(&mut many, many_packets)?.each());
         session.measure(&mut few, few_packets / 8)?;

@@ -55,14 +55,14 @@ struct Rounds {
 
 fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
     let mut rig = session.rig(Case::Inbound, flows)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, flows)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, flows, session.short)?;
     let mut rounds = Rounds { ours: Vec::new(), all: Vec::new(), peer: Vec::new(), fill: rig.fill() };
     let mut generator = Vec::new();
-    for _ in 0..session.rounds {
+    for _ in 0..session.short.rounds {
         session.measure(&mut rig, packets / 8)?;
         rounds.all.push(session.measure(&mut rig, packets)?.tsc_each());
         rounds.peer.push(session.testpmd()?);
-        generator.push(rig.generator(session.ground()?, Case::Inbound.stream(flows), 4 * packets)?);
+        generator.push(rig.generator(session.ground()?, Case::Inbound.stream(flows), packets)?);
     }
     // Small against what disturbs a round: its median is subtracted from each.
     let generator = median(&generator).max(0.0);

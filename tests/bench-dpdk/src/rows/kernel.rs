@@ -33,10 +33,10 @@ pub(crate) fn rows(session: &mut Session) {
 
 fn measure(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut rig = session.rig(Case::Inbound, FLOWS)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS, session.long)?;
     let (mut ours, mut kernel) = (Vec::new(), Vec::new());
     let mut generator = Vec::new();
-    for _ in 0..session.rounds {
+    for _ in 0..session.long.rounds {
         ours.push(session.measure(&mut rig, packets)?.tsc_each());
         let ground = session.ground()?;
         generator.push(rig.generator(ground, Case::Inbound.stream(FLOWS), 4 * packets)?);

@@ -51,10 +51,10 @@ fn measure(session: &mut Session) -> Result<Vec<Vec<f64>>> {
     let mut packets = Vec::new();
     for case in &cases {
         rig.establish(session.ground()?, case.kind(), FLOWS)?;
-        packets.push(session.calibrate(&mut rig, *case, FLOWS)?);
+        packets.push(session.calibrate(&mut rig, *case, FLOWS, session.short)?);
     }
     let mut rounds = vec![Vec::new(); cases.len()];
-    for _ in 0..session.rounds {
+    for _ in 0..session.short.rounds {
         for (at, case) in cases.iter().enumerate() {
             if *case == Case::Fragment {
                 // What is known of datagrams is forgotten after two seconds.

@@ -104,8 +104,8 @@ fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
         ..Rounds::default()
     };
     let trial = reading(100_000, |packets| batch::<BURST>(&shard, &hash_key, flows, packets))?;
-    let packets = ((trial.rate() * session.window.as_secs_f64()) as u64).next_multiple_of(32);
-    for round in 0..=session.rounds {
+    let packets = ((trial.rate() * session.long.window.as_secs_f64()) as u64).next_multiple_of(32);
+    for round in 0..=session.long.rounds {
         let (ours, back) = ground.on_lcore(0, move || {
             let readings = [
                 reading(packets, |packets| batch::<BURST>(&shard, &hash_key, flows, packets)),

@@ -38,7 +38,7 @@ pub(crate) struct RowsArguments {
     /// Name the rows that there are, and end.
     #[arg(long)]
     list: bool,
-    /// Three rounds in place of seven, shorter windows, no table of more than a million flows.
+    /// A few rounds, shorter windows, no table of more than a million flows.
     #[arg(long)]
     quick: bool,
     /// Two cores: of the one that waits, and of the one that works.
@@ -49,12 +49,28 @@ pub(crate) struct RowsArguments {
     unobserved: Option<PathBuf>,
 }
 
+/// How often and how long it is measured. Many short windows tell more than few long ones: what else the machine does
+/// comes and goes within seconds, and a round's two windows should see the same of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) window: Duration,
+}
+
+impl Pace {
+    const fn of(rounds: usize, window_ms: u64) -> Self {
+        Self { rounds, window: Duration::from_millis(window_ms) }
+    }
+}
+
 /// What the rows share.
 pub(crate) struct Session {
     only: Vec<String>,
     pub(crate) quick: bool,
-    pub(crate) rounds: usize,
-    pub(crate) window: Duration,
+    /// Of what has to be set up for each round.
+    pub(crate) long: Pace,
+    /// Of loops that take turns without more ado.
+    pub(crate) short: Pace,
     pub(crate) cores: [usize; 2],
     pub(crate) unobserved: Option<PathBuf>,
     /// `None`: no valgrind.
@@ -102,8 +118,8 @@ pub(crate) fn run(arguments: &RowsArguments) -> Result<()> {
     let mut session = Session {
         only: arguments.only.iter().map(|row| row.to_uppercase()).collect(),
         quick: arguments.quick,
-        rounds: if arguments.quick { 3 } else { 7 },
-        window: Duration::from_millis(if arguments.quick { 100 } else { 250 }),
+        long: if arguments.quick { Pace::of(3, 100) } else { Pace::of(7, 250) },
+        short: if arguments.quick { Pace::of(5, 60) } else { Pace::of(49, 60) },
         cores: [main, worker],
         unobserved: arguments.unobserved.clone(),
         counts: Counts::new(),
@@ -170,12 +186,12 @@ impl Session {
         Ok(rig)
     }
 
-    /// Packets that fill a window, after one pass over all flows.
-    pub(crate) fn calibrate(&mut self, rig: &mut Rig, case: Case, flows: u32) -> Result<u64> {
+    /// Packets that fill such a window, after one pass over all flows.
+    pub(crate) fn calibrate(&mut self, rig: &mut Rig, case: Case, flows: u32, pace: Pace) -> Result<u64> {
         rig.play(0, case.stream(flows));
         let packets = u64::from(flows).clamp(1 << 18, 1 << 26);
         let reading = rig.run(self.ground()?, packets)?;
-        let wanted = reading.rate() * self.window.as_secs_f64();
+        let wanted = reading.rate() * pace.window.as_secs_f64();
         Ok((wanted as u64).max(1 << 14).next_multiple_of(32))
     }
 
@@ -190,7 +206,7 @@ impl Session {
     /// A window of testpmd's: TSC cycles a packet.
     pub(crate) fn testpmd(&mut self) -> Result<f64> {
         let [main, worker] = self.cores;
-        let window = self.window;
+        let window = self.short.window;
         let start = || Testpmd::start(main, worker).map_err(|error| format!("{error:#}"));
         let testpmd = self.testpmd.get_or_insert_with(start);
         testpmd.as_mut().map_err(|why| anyhow::anyhow!("{why}"))?.round(window).context("testpmd")

@@ -63,9 +63,9 @@ pub(crate) fn rows(session: &mut Session) {
 
 fn against_hit(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut rig = session.rig(Case::Inbound, FLOWS)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS, session.long)?;
     let (mut new, mut hit) = (Vec::new(), Vec::new());
-    for round in 0..session.rounds as u32 {
+    for round in 0..session.long.rounds as u32 {
         forget_handshakes(&mut rig);
         rig.play(0, Case::Inbound.stream(FLOWS));
         session.measure(&mut rig, packets / 8)?;
@@ -85,7 +85,7 @@ struct Rates {
 }
 
 fn rates(session: &mut Session) -> Result<Rates> {
-    let rounds = session.rounds as u32 + 1;
+    let rounds = session.long.rounds as u32 + 1;
     let mut rig = Rig::new(session.ground()?, Size::of(rounds * CONNECTIONS))?;
     let mut rates = Rates { whole: Vec::new(), syn: Vec::new() };
     for round in 0..rounds {
@@ -100,7 +100,7 @@ fn rates(session: &mut Session) -> Result<Rates> {
             rates.whole.push(reading.rate() / 3.0);
         }
     }
-    for _ in 0..session.rounds {
+    for _ in 0..session.long.rounds {
         forget_handshakes(&mut rig);
         // Beyond all connections.
         let syns = Stream::new(Kind::Tcp(SYN), From::Client, Order::rising(1 << 25));

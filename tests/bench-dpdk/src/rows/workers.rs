@@ -55,7 +55,7 @@ fn measure(session: &Session) -> Result<Rounds> {
     // A process of its own: buffers that were handed over stay with those that they were handed to.
     let mut mixing = Party::start(&[worker, main])?;
     let mut rounds = Rounds::default();
-    for _ in 0..ROUNDS * session.rounds as u32 {
+    for _ in 0..ROUNDS * session.long.rounds as u32 {
         first.go("own")?;
         second.go("own")?;
         rounds.single.push((first.answer()? + second.answer()?) / 2.0);
