@@ -12,7 +12,7 @@ use crate::counters::Counting;
 use crate::opening::Sent;
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
-use dataplane_cpu::Differences;
+use dataplane_cpu::{Differences, Work};
 use dataplane_flow::{CLUSTERS_MAX, Entry, Instant, Line, Place, Resting, Shard, State, TARGETS_MAX};
 use dataplane_port::{BURST, Frames, PortId, Verdicts, Whole};
 use dataplane_wire::{CHECKSUM_GOOD_BELOW, PlainTcp, TcpLengths};
@@ -61,7 +61,7 @@ impl Together<'_> {
         start: &mut [u8; PlainTcp::LEN],
         len: u16,
     ) -> Option<PortId> {
-        let door = self.doors[entry.target().index() & (TARGETS_MAX - 1)];
+        let door = self.doors[entry.target_place()];
         let exit = self.goes::<SERVES>(door, start)?;
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
@@ -69,16 +69,17 @@ impl Together<'_> {
         }
         if !entry.is_at(self.settled) {
             if !entry.is_at(self.resting) || entry.idle(self.tick) > self.timeout_s {
+                core::hint::cold_path();
                 return None;
             }
             at.stamp(entry, self.tick);
         }
         let counters = self.counters;
         if SERVES {
-            counters.server_out(entry.target(), len.into());
+            counters.server_out(entry.target_place(), len.into());
         } else {
             write_mac(door, start);
-            counters.server_in(entry.target(), len.into());
+            counters.server_in(entry.target_place(), len.into());
         }
         Some(exit)
     }
@@ -134,6 +135,7 @@ impl Engine {
             shard,
             fragments: &self.fragments,
             lines: shard.view(),
+            machine: self.machine,
         };
         let first = frames.look(0).data.first_chunk();
         let Some((place, trail)) = first.and_then(|bytes| reader.trails.find_tcp::<SERVES>(bytes)) else {
@@ -157,7 +159,8 @@ impl Engine {
             station_to_door: (u64::from(origin as u8) ^ IPV4) << 48,
         };
         let mut found = Found::default();
-        let mut passed = match pass::<F, SERVES>(&reader, &together, lanes, frames, &mut found) {
+        let passes = Passes { reader: &reader, together: &together, lanes, frames, found: &mut found };
+        let mut passed = match reader.machine.run(passes) {
             Ok(passed) => passed,
             Err(tried) => return tried,
         };
@@ -221,8 +224,11 @@ impl Engine {
 /// come from memory, more at once come no sooner, but later: measured with 4 and 16 million flows.
 const AHEAD: usize = 16;
 
-/// What the second pass leaves to the third, an element for each frame, besides the lanes.
-struct Flows<'a> {
+/// What the second pass leaves to the third, an element for each frame. All of it stands together, and what is wanted
+/// of it afterwards is copied to the lanes: the third pass has one register for it.
+struct Flows<'f, 'a> {
+    whole: Whole<'f, { PlainTcp::LEN }>,
+    hash: [u64; BURST],
     /// And then some lines that nobody looks for.
     first: [Line<'a>; BURST + AHEAD],
     exits: Exits,
@@ -252,100 +258,130 @@ impl Lanes {
 /// The third pass: frames go where the entries of their flows lead, as far as these are in their first lines, and
 /// rest.
 ///
-/// A function of its own, and without a call, even where few frames come: registers are what it is short of.
-#[inline(never)]
-fn third<const SERVES: bool>(
-    together: &Together<'_>,
-    shard: &Shard,
-    whole: &mut Whole<'_, { PlainTcp::LEN }>,
-    lanes: &mut Lanes,
-    flows: &mut Flows<'_>,
-) {
-    let (together, lines) = (*together, shard.view());
-    for (i, (start, len)) in whole.starts.iter_mut().zip(&whole.lens).enumerate() {
-        let i = i & (BURST - 1);
-        let hash = &lanes.hash[i];
-        flows.first[i + AHEAD].prefetch();
-        let Some((at, entry)) = flows.first[i].look(hash) else {
-            lines.second(*hash).prefetch();
-            continue;
-        };
-        let Some(to) = together.settle::<SERVES>((at, entry), start, *len) else { continue };
-        flows.exits.note(i, to);
-        lanes.note_data::<SERVES>(i, at, start, shard);
+/// Work of its own, and without a call, even where few frames come: registers are what it is short of.
+struct Third<'r, 'f, 'a, const SERVES: bool> {
+    together: &'r Together<'r>,
+    shard: &'r Shard,
+    lanes: &'r mut Lanes,
+    flows: &'r mut Flows<'f, 'a>,
+}
+
+impl<const SERVES: bool> Work for Third<'_, '_, '_, SERVES> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { together, shard, lanes, flows } = self;
+        let together = *together;
+        for (i, (start, len)) in flows.whole.starts.iter_mut().zip(&flows.whole.lens).enumerate() {
+            let i = i & (BURST - 1);
+            let hash = &flows.hash[i];
+            flows.first[i + AHEAD].prefetch();
+            let Some((at, entry)) = flows.first[i].look(hash) else {
+                core::hint::cold_path();
+                shard.view().second(*hash).prefetch();
+                continue;
+            };
+            let Some(to) = together.settle::<SERVES>((at, entry), start, *len) else {
+                core::hint::cold_path();
+                continue;
+            };
+            flows.exits.note(i, to);
+            lanes.note_data::<SERVES>(i, at, start, shard);
+        }
     }
 }
 
 /// The three passes.
-#[inline(never)]
-fn pass<F: Frames + ?Sized, const SERVES: bool>(
-    reader: &Reader<'_, SERVES>,
-    together: &Together<'_>,
-    lanes: &mut Lanes,
-    frames: &mut F,
-    found: &mut Found,
-) -> Result<Passed, Tried> {
-    let (trail, shard, lines) = (together.trail, reader.shard, reader.lines);
-    let mut whole = Whole::default();
-    let mut differences = [Differences::none(); 2];
-    if !frames.whole(&mut whole, |start| trail.compare(start, &mut differences)) {
-        return Err(Tried::Not);
-    }
-    if !Trail::are_like::<SERVES>(differences) {
-        return Err(Tried::Admitted);
-    }
-    let count = whole.starts.len();
+struct Passes<'r, F: ?Sized, const SERVES: bool> {
+    reader: &'r Reader<'r, SERVES>,
+    together: &'r Together<'r>,
+    lanes: &'r mut Lanes,
+    frames: &'r mut F,
+    found: &'r mut Found,
+}
 
-    let mut flows = Flows { first: [lines.first(NO_FLOW); BURST + AHEAD], exits: Exits::default() };
-    let mut lengths = TcpLengths::<BURST>::default();
-    let mut residues = 0;
-    // Beside what is written: nothing of it has to be read again.
-    let (like, table_key) = (*trail, reader.table_key);
-    let firsts = lanes.hash.iter_mut().zip(&mut flows.first);
-    let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
-    for (i, ((start, said), (hash, first))) in frames.enumerate() {
-        TcpLengths::<BURST>::note(said, start);
-        let tcp = PlainTcp::of(start);
-        residues |= tcp.checksum_residue();
-        *hash = like.hash::<SERVES>(&tcp, &table_key);
-        *first = lines.first(*hash);
-        if i < AHEAD {
-            first.prefetch();
+impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
+    type Done = Result<Passed, Tried>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Done {
+        let Self { reader, together, lanes, frames, found } = self;
+        let (trail, shard, lines) = (together.trail, reader.shard, reader.lines);
+        let mut flows = Flows {
+            whole: Whole::default(),
+            hash: [NO_FLOW; BURST],
+            first: [lines.first(NO_FLOW); BURST + AHEAD],
+            exits: Exits::default(),
+        };
+        let mut differences = [Differences::none(); 2];
+        if !frames.whole(&mut flows.whole, |start| trail.compare(start, &mut differences)) {
+            return Err(Tried::Not);
         }
-    }
-    // Of a few good ones the residue is larger: they are looked at one by one.
-    if residues >= CHECKSUM_GOOD_BELOW || !lengths.are_good(&whole.lens) {
-        return Err(Tried::Admitted);
-    }
-    if lengths.has_control() {
-        for (i, start) in whole.starts.iter().enumerate() {
-            if PlainTcp::of(start).is_control() {
-                reader.set_apart(lanes, i, found);
+        if !Trail::are_like::<SERVES>(differences) {
+            return Err(Tried::Admitted);
+        }
+        let whole = &mut flows.whole;
+        let count = whole.starts.len();
+
+        let mut lengths = TcpLengths::<BURST>::default();
+        let mut residues = 0;
+        // Beside what is written: nothing of it has to be read again.
+        let (like, table_key) = (*trail, reader.table_key);
+        let firsts = flows.hash.iter_mut().zip(&mut flows.first);
+        let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
+        for (i, ((start, said), (hash, first))) in frames.enumerate() {
+            TcpLengths::<BURST>::note(said, start);
+            let tcp = PlainTcp::of(start);
+            residues |= tcp.checksum_residue();
+            *hash = like.hash::<SERVES>(&tcp, &table_key);
+            *first = lines.first(*hash);
+            if i < AHEAD {
+                first.prefetch();
             }
         }
-    }
+        // Of a few good ones the residue is larger: they are looked at one by one.
+        if residues >= CHECKSUM_GOOD_BELOW || !lengths.are_good(&whole.lens) {
+            return Err(Tried::Admitted);
+        }
+        if lengths.has_control() {
+            for (i, start) in whole.starts.iter().enumerate() {
+                if PlainTcp::of(start).is_control() {
+                    let i = i & (BURST - 1);
+                    lanes.hash[i] = core::mem::replace(&mut flows.hash[i], NO_FLOW);
+                    reader.set_apart(lanes, i, found);
+                }
+            }
+        }
 
-    if SERVES {
-        lanes.data_len = lengths.data_lens();
+        if SERVES {
+            lanes.data_len = lengths.data_lens();
+        }
+        if found.apart != all(count) {
+            reader.machine.run(Third::<'_, '_, '_, SERVES> { together, shard, lanes, flows: &mut flows });
+        }
+        let mut left = all(count) & flows.exits.missing();
+        // In its second line, or more is to be done.
+        for i in bits(left & !found.apart) {
+            let Some(start) = flows.whole.starts.get_mut(i) else { continue };
+            let i = i & (BURST - 1);
+            let hash = flows.hash[i];
+            let Some((at, entry)) = lines.second(hash).look(&hash) else {
+                shard.prefetch_provisional(hash);
+                continue;
+            };
+            let Some(exit) = together.settle::<SERVES>((at, entry), start, flows.whole.lens[i]) else {
+                continue;
+            };
+            flows.exits.note(i, exit);
+            lanes.note_data::<SERVES>(i, at, start, shard);
+            left &= !(1 << i);
+        }
+        let mut left_bytes = 0;
+        for i in bits(left).map(|i| i & (BURST - 1)) {
+            lanes.hash[i] = flows.hash[i];
+            left_bytes += u64::from(flows.whole.lens[i]);
+        }
+        Ok(Passed { count, left, left_bytes, exits: flows.exits })
     }
-    if found.apart != all(count) {
-        third::<SERVES>(together, shard, &mut whole, lanes, &mut flows);
-    }
-    let mut left = all(count) & flows.exits.missing();
-    // In its second line, or more is to be done.
-    for i in bits(left & !found.apart) {
-        let Some(start) = whole.starts.get_mut(i) else { continue };
-        let i = i & (BURST - 1);
-        let hash = lanes.hash[i];
-        let Some((at, entry)) = lines.second(hash).look(&hash) else {
-            shard.prefetch_provisional(hash);
-            continue;
-        };
-        let Some(exit) = together.settle::<SERVES>((at, entry), start, whole.lens[i]) else { continue };
-        flows.exits.note(i, exit);
-        lanes.note_data::<SERVES>(i, at, start, shard);
-        left &= !(1 << i);
-    }
-    let left_bytes = bits(left).map(|i| u64::from(whole.lens[i & (BURST - 1)])).sum();
-    Ok(Passed { count, left, left_bytes, exits: flows.exits })
 }

@@ -12,7 +12,7 @@ use crate::read::Lanes;
 use crate::tcp;
 use crate::trail::Trails;
 use crate::{Counters, Outbox, OwnTables, Tables};
-use dataplane_cpu::NoMemory;
+use dataplane_cpu::{Machine, NoMemory};
 use dataplane_flow::{ClusterId, Fragments, HashKey, Instant, ROUTERS_MAX, Shard, Slot, TargetId};
 use dataplane_message::{FlowFilter, PortRole};
 use dataplane_port::{BURST, DropReason, Frames, Head, PORTS_MAX, PortId, Verdict, Verdicts, WorkerId};
@@ -73,6 +73,7 @@ pub struct Engine {
     /// Lent out while a burst is decided about; `None` then, and after a fault.
     metas: Option<Box<[Meta; BURST]>>,
     pub(crate) lanes: Box<Lanes>,
+    pub(crate) machine: Machine,
     gauges_at: Instant,
     /// When what is due was last looked for; `None`: it is looked for at the next tick.
     pub(crate) ticked_at: Option<Instant>,
@@ -114,10 +115,17 @@ impl Engine {
             walk: Walk::new(settings.workers),
             metas: Some(Box::new([Meta::default(); BURST])),
             lanes: Box::default(),
+            machine: Machine::this(),
             gauges_at: Instant(0),
             ticked_at: None,
             routers_down: Box::new([0; ROUTERS_MAX]),
         })
+    }
+
+    /// Works by this machine's instructions from here on. By default it is the one that it runs on; what comes of a
+    /// burst is the same on any, which is what tests compare.
+    pub fn work_on(&mut self, machine: Machine) {
+        self.machine = machine;
     }
 
     /// Takes new tables and gives the old ones back, to be freed by whoever made them. Flows stay.

@@ -4,6 +4,7 @@
 
 use crate::classify::IKE;
 use crate::trail::{Course, Kind, Last, Sides, Trail, TrailsFrom};
+use dataplane_cpu::Machine;
 use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Outline, Plain, PlainTcp, protocol};
@@ -103,6 +104,7 @@ pub(crate) struct Reader<'a, const SERVES: bool> {
     pub(crate) shard: &'a Shard,
     pub(crate) fragments: &'a Fragments,
     pub(crate) lines: Lines<'a>,
+    pub(crate) machine: Machine,
 }
 
 impl<'a, const SERVES: bool> Reader<'a, SERVES> {

@@ -357,5 +357,5 @@ fn first(hash: u64) -> u32 {
 /// do more often than by chance, have nothing to do with one another in the second.
 #[inline(always)]
 fn second(hash: u64) -> u32 {
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    (hash.wrapping_mul(0xffff_ffff_9e37_79b1) >> 32) as u32
 }

@@ -162,9 +162,14 @@ impl Exits {
         }
         // SAFETY: device and queue as in `push_out`; a missing frame is odd.
         let sent = unsafe { transmit_burst(burst, device, queue) };
-        let left = burst[sent..].iter_mut().filter_map(Option::take);
-        let (left, left_bytes) =
-            left.fold((0, 0), |(n, bytes), frame| (n + 1, bytes + u64::from(frame.len())));
+        let (mut left, mut left_bytes) = (0, 0);
+        if sent < burst.len() {
+            core::hint::cold_path();
+            for frame in burst[sent..].iter_mut().filter_map(Option::take) {
+                left += 1;
+                left_bytes += u64::from(frame.len());
+            }
+        }
         self.count(to, sent, bytes - left_bytes, left, refused);
         true
     }

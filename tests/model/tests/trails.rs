@@ -3,6 +3,7 @@
 mod common;
 
 use common::{CLIENT, VIP, addr, plan, table};
+use dataplane_cpu::Machine;
 use dataplane_engine::{Counters, Engine, Inputs, NO_MEMBER, OwnTables, Settings, Tables};
 use dataplane_flow::{ClusterId, Instant, RouterId, TargetId};
 use dataplane_message::{
@@ -297,6 +298,7 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                     }
                 })
                 .collect();
+            quick.engine.work_on(if burst % 2 == 0 { Machine::this() } else { Machine::oldest() });
             let found = quick.process(now, handed, &frames);
             let expected = whole.process(now, handed, &frames);
             for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {

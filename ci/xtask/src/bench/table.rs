@@ -6,7 +6,8 @@ use serde_json::Value;
 pub(crate) fn table(rows: &[Value]) -> String {
     let mut sorted: Vec<&Value> = rows.iter().collect();
     sorted.sort_by_key(|row| order(row["row"].as_str().unwrap_or_default()));
-    let heads = ["row", "what", "ours", "peer", "ratio (min to max)", "quiet (disturbed)", "must", "goal", "verdict"];
+    let heads =
+        ["row", "what", "ours", "peer", "ratio (min to max)", "quiet (disturbed)", "must", "goal", "verdict"];
     let mut lines: Vec<Vec<String>> = vec![heads.map(str::to_owned).to_vec()];
     let mut notes = String::new();
     for row in sorted {
@@ -101,7 +102,10 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("row"));
         assert!(lines[1].starts_with("P3 ") && lines[1].ends_with("goal"), "{text}");
-        assert!(lines[1].contains("2.00x (1.90 to 2.10)  1.85x (3 of 49)") && lines[1].contains("80.2"), "{text}");
+        assert!(
+            lines[1].contains("2.00x (1.90 to 2.10)  1.85x (3 of 49)") && lines[1].contains("80.2"),
+            "{text}"
+        );
         assert!(lines[2].starts_with("P12") && lines[2].ends_with("not measured"));
         assert!(text.contains("P12 w: no root") && text.contains("against p."));
     }

@@ -56,7 +56,19 @@ pub(crate) struct GateArguments {
 
 /// Why nothing can be counted here, if it cannot.
 pub(crate) fn lacks() -> Option<String> {
-    (!have("valgrind")).then(|| "valgrind is not installed (package valgrind)".into())
+    if !have("valgrind") {
+        return Some("valgrind is not installed (package valgrind)".into());
+    }
+    // The engine picks its instructions by the machine.
+    (!is_newer()).then(|| "the record is of machines with AVX2 and BMI2, this has none".into())
+}
+
+/// Whether this is a machine such as the record was made on.
+fn is_newer() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// The command.
