@@ -5,7 +5,7 @@
 
 mod machine;
 
-pub use machine::{Machine, Work};
+pub use machine::{Instructions, Machine, Oldest, Work};
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -47,32 +47,59 @@ pub fn agrees(bytes: &[u8; 16], like: &u128, mask: &u128) -> bool {
     }
 }
 
-/// Which of four words is `sought`: the first of them, if there are several.
+/// Eight words, where a cache line begins.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct CacheLine([Cell<u64>; 8]);
+
+impl Deref for CacheLine {
+    type Target = [Cell<u64>; 8];
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Which of a line's first four words is `sought`: the first of them, if there are several.
 ///
 /// Seven instructions, of which the compiler makes eleven of comparisons one by one.
 #[inline(always)]
-pub fn find4(words: &[Cell<u64>; 4], sought: &u64) -> Option<usize> {
+fn find4(line: &CacheLine, sought: &u64) -> Option<usize> {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse4.1"))]
     let found = {
         use core::arch::x86_64::{
-            __m128i, _mm_castpd_si128, _mm_castsi128_ps, _mm_cmpeq_epi64, _mm_loaddup_pd, _mm_loadu_si128,
+            __m128i, _mm_castpd_si128, _mm_castsi128_ps, _mm_cmpeq_epi64, _mm_load_si128, _mm_loaddup_pd,
             _mm_movemask_ps, _mm_packs_epi32,
         };
-        // SAFETY: SSE4.1 is there, or the program was built for another machine. The words are 32 bytes, which
-        // nobody changes meanwhile: a cell is its thread's alone. Of `sought` eight bytes are read.
+        // SAFETY: SSE4.1 is there, or the program was built for another machine. A line is aligned, and nobody
+        // changes it meanwhile: a cell is its thread's alone. Of `sought` eight bytes are read.
         unsafe {
-            let at = words.as_ptr().cast::<__m128i>();
+            let at = line.as_ptr().cast::<__m128i>();
             let sought = _mm_castpd_si128(_mm_loaddup_pd(core::ptr::from_ref(sought).cast()));
-            let low = _mm_cmpeq_epi64(sought, _mm_loadu_si128(at));
-            let high = _mm_cmpeq_epi64(sought, _mm_loadu_si128(at.add(1)));
+            let low = _mm_cmpeq_epi64(sought, _mm_load_si128(at));
+            let high = _mm_cmpeq_epi64(sought, _mm_load_si128(at.add(1)));
             _mm_movemask_ps(_mm_castsi128_ps(_mm_packs_epi32(low, high))).cast_unsigned()
         }
     };
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse4.1")))]
-    let found =
-        words.iter().enumerate().fold(0_u32, |set, (i, word)| set | u32::from(word.get() == *sought) << i);
-    let at = core::num::NonZero::new(found)?.trailing_zeros() as usize;
-    // SAFETY: a bit for each word, of which one is set.
+    let found = line[..4]
+        .iter()
+        .enumerate()
+        .fold(0_u32, |set, (i, word)| set | u32::from(word.get() == *sought) << i);
+    // SAFETY: a bit for each word.
+    unsafe { first_of_four(found) }
+}
+
+/// Where the lowest bit is that is set.
+///
+/// # Safety
+///
+/// None but the lowest four are.
+#[inline(always)]
+unsafe fn first_of_four(bits: u32) -> Option<usize> {
+    let at = core::num::NonZero::new(bits)?.trailing_zeros() as usize;
+    // SAFETY: the caller says so, and one is set.
     unsafe { core::hint::assert_unchecked(at < 4) };
     Some(at)
 }
@@ -95,41 +122,6 @@ pub fn equal32(bytes: &[u8; 32], sought: u8) -> u32 {
     #[cfg(not(target_arch = "x86_64"))]
     {
         bytes.iter().enumerate().fold(0, |set, (i, byte)| set | u32::from(*byte == sought) << i)
-    }
-}
-
-/// The sum of 32 numbers, and all bits that are set in any.
-///
-/// One instruction a number, of which the compiler makes three.
-#[inline(always)]
-pub fn sum_and_bits(numbers: &[u16; 32]) -> (u32, u16) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is part of the architecture; 64 bytes are read.
-    unsafe {
-        use core::arch::x86_64::{
-            __m128i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_madd_epi16, _mm_or_si128,
-            _mm_set1_epi16, _mm_setzero_si128, _mm_shuffle_epi32, _mm_xor_si128,
-        };
-        // Products are of signed numbers: half of what there is is taken off each.
-        let (half, one) = (_mm_set1_epi16(i16::MIN), _mm_set1_epi16(1));
-        let (mut sum, mut bits) = (_mm_setzero_si128(), _mm_setzero_si128());
-        for eight in numbers.as_chunks::<8>().0 {
-            let eight = _mm_loadu_si128(eight.as_ptr().cast::<__m128i>());
-            sum = _mm_add_epi32(sum, _mm_madd_epi16(_mm_xor_si128(eight, half), one));
-            bits = _mm_or_si128(bits, eight);
-        }
-        let halves = |of| _mm_shuffle_epi32::<0b01_00_11_10>(of);
-        let pairs = |of| _mm_shuffle_epi32::<0b10_11_00_01>(of);
-        sum = _mm_add_epi32(sum, halves(sum));
-        sum = _mm_add_epi32(sum, pairs(sum));
-        bits = _mm_or_si128(bits, halves(bits));
-        bits = _mm_or_si128(bits, pairs(bits));
-        let (sum, bits) = (_mm_cvtsi128_si32(sum), _mm_cvtsi128_si32(bits));
-        (sum.wrapping_add(32 << 15).cast_unsigned(), (bits | bits >> 16) as u16)
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        (numbers.iter().map(|n| u32::from(*n)).sum(), numbers.iter().fold(0, |bits, n| bits | n))
     }
 }
 
@@ -183,16 +175,14 @@ impl Differences {
 pub trait Plain: sealed::Sealed {}
 
 mod sealed {
-    use core::cell::Cell;
-
     pub trait Sealed {}
     impl Sealed for u64 {}
     impl<const N: usize> Sealed for [u64; N] {}
-    impl<const N: usize> Sealed for [Cell<u64>; N] {}
+    impl Sealed for crate::CacheLine {}
 }
 impl Plain for u64 {}
 impl<const N: usize> Plain for [u64; N] {}
-impl<const N: usize> Plain for [Cell<u64>; N] {}
+impl Plain for CacheLine {}
 
 /// A fixed array of `T`, taken from the system at start, zeroed, aligned to 2 MiB where it is that
 /// large (else to a page), in huge pages where the system grants them. It never grows.
@@ -399,20 +389,6 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_four_is_found() {
-        let words = [7, u64::MAX, 1 << 63, 7 << 32].map(Cell::new);
-        for (i, word) in words.iter().enumerate() {
-            assert_eq!(find4(&words, &word.get()), Some(i));
-        }
-        // Half of a word is none.
-        for other in [0, 8, 7 << 32 | 7, 1, u64::MAX >> 1, 1 << 31] {
-            assert_eq!(find4(&words, &other), None, "{other:x}");
-        }
-        words[3].set(7);
-        assert_eq!(find4(&words, &7), Some(0));
-    }
-
-    #[test]
     fn of_32_bytes_all_that_are_equal_are_told() {
         let bytes: [u8; 32] = core::array::from_fn(|i| if i % 5 == 1 { 0xff } else { i as u8 });
         let slow = |sought| (0..32).fold(0, |set, i| set | u32::from(bytes[i] == sought) << i);
@@ -420,27 +396,6 @@ mod tests {
             assert_eq!(equal32(&bytes, sought), slow(sought), "{sought}");
         }
         assert_eq!(equal32(&[7; 32], 7), u32::MAX);
-    }
-
-    #[test]
-    fn numbers_are_summed_whatever_they_are() {
-        let slow = |numbers: &[u16; 32]| {
-            (numbers.iter().map(|n| u32::from(*n)).sum(), numbers.iter().fold(0, |bits, n| bits | n))
-        };
-        let mut numbers = [0; 32];
-        for state in 0_u64..10_000 {
-            let word = state.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            numbers[(word >> 59) as usize] = (word >> 24) as u16;
-            assert_eq!(sum_and_bits(&numbers), slow(&numbers), "{numbers:?}");
-        }
-        for all in [0, 1, 0x7fff, 0x8000, 0xffff] {
-            assert_eq!(sum_and_bits(&[all; 32]), slow(&[all; 32]), "{all}");
-        }
-        for i in 0..32 {
-            let mut one = [0; 32];
-            one[i] = 1 << (i % 16);
-            assert_eq!(sum_and_bits(&one), slow(&one), "{i}");
-        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Work for newer machines.
 
+use crate::{CacheLine, find4, first_of_four};
+
 /// Whether the machine has the instructions of x86-64-v3 (AVX2, BMI: since 2013 and 2017) besides those that the
 /// program is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +17,49 @@ pub trait Work {
     type Done;
 
     /// Does it.
-    fn run(self) -> Self::Done;
+    fn run(self, instructions: impl Instructions) -> Self::Done;
+}
+
+/// What a machine has: whoever holds one may use them.
+pub trait Instructions: Copy {
+    /// Which of a line's first four words is `sought`: the first of them, if there are several.
+    fn find4(self, line: &CacheLine, sought: &u64) -> Option<usize>;
+}
+
+/// Those that the program is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Oldest;
+
+impl Instructions for Oldest {
+    #[inline(always)]
+    fn find4(self, line: &CacheLine, sought: &u64) -> Option<usize> {
+        find4(line, sought)
+    }
+}
+
+/// Those of x86-64-v3. Nobody but [`Machine::run`] makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+struct V3(());
+
+#[cfg(target_arch = "x86_64")]
+impl Instructions for V3 {
+    #[inline(always)]
+    fn find4(self, line: &CacheLine, sought: &u64) -> Option<usize> {
+        use core::arch::x86_64::{
+            _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_load_si256, _mm256_movemask_pd,
+            _mm256_set1_epi64x,
+        };
+        // SAFETY: AVX2 is there, which `self` proves. A line is aligned, and nobody changes it meanwhile: a cell is
+        // its thread's alone.
+        let found = unsafe {
+            let words = _mm256_load_si256(line.as_ptr().cast());
+            let equal = _mm256_cmpeq_epi64(words, _mm256_set1_epi64x(sought.cast_signed()));
+            _mm256_movemask_pd(_mm256_castsi256_pd(equal)).cast_unsigned()
+        };
+        // SAFETY: four bits.
+        unsafe { first_of_four(found) }
+    }
 }
 
 impl Machine {
@@ -51,19 +95,20 @@ impl Machine {
 
 #[inline(never)]
 fn run_oldest<W: Work>(work: W) -> W::Done {
-    work.run()
+    work.run(Oldest)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,movbe")]
 fn run_v3<W: Work>(work: W) -> W::Done {
-    work.run()
+    work.run(V3(()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::Cell;
 
     struct Sum<'a>(&'a [u32]);
 
@@ -71,7 +116,7 @@ mod tests {
         type Done = u32;
 
         #[inline(always)]
-        fn run(self) -> u32 {
+        fn run(self, _: impl Instructions) -> u32 {
             self.0.iter().fold(0, |sum, n| sum.wrapping_add(*n))
         }
     }
@@ -82,5 +127,33 @@ mod tests {
         let slow = numbers.iter().copied().reduce(u32::wrapping_add);
         assert_eq!(Some(Machine::oldest().run(Sum(&numbers))), slow);
         assert_eq!(Some(Machine::this().run(Sum(&numbers))), slow);
+    }
+
+    struct Find<'a>(&'a CacheLine, u64);
+
+    impl Work for Find<'_> {
+        type Done = Option<usize>;
+
+        #[inline(always)]
+        fn run(self, instructions: impl Instructions) -> Option<usize> {
+            instructions.find4(self.0, &self.1)
+        }
+    }
+
+    #[test]
+    fn either_machine_finds_the_first_of_four() {
+        let line = |words: [u64; 8]| CacheLine(words.map(Cell::new));
+        // What stands behind is not looked at.
+        let words = line([7, u64::MAX, 1 << 63, 7 << 32, 8, 8, 8, 8]);
+        for machine in [Machine::this(), Machine::oldest()] {
+            for (i, word) in words[..4].iter().enumerate() {
+                assert_eq!(machine.run(Find(&words, word.get())), Some(i));
+            }
+            // Half of a word is none.
+            for other in [0, 8, 7 << 32 | 7, 1, u64::MAX >> 1, 1 << 31] {
+                assert_eq!(machine.run(Find(&words, other)), None, "{other:x}");
+            }
+            assert_eq!(machine.run(Find(&line([3, 7, 7, 7, 7, 7, 7, 7]), 7)), Some(1));
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::counters::Counting;
 use crate::opening::Sent;
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
-use dataplane_cpu::{Differences, Work};
+use dataplane_cpu::{Differences, Instructions, Work};
 use dataplane_flow::{CLUSTERS_MAX, Entry, Instant, Line, Place, Resting, Shard, State, TARGETS_MAX};
 use dataplane_port::{BURST, Frames, PortId, Verdicts, Whole};
 use dataplane_wire::{CHECKSUM_GOOD_BELOW, PlainTcp, TcpLengths};
@@ -267,29 +267,40 @@ struct Third<'r, 'f, 'a, const SERVES: bool> {
 }
 
 impl<const SERVES: bool> Work for Third<'_, '_, '_, SERVES> {
-    type Done = ();
+    /// The frames that do not go, a bit for each.
+    type Done = u32;
 
     #[inline(always)]
-    fn run(self) {
+    fn run(self, instructions: impl Instructions) -> u32 {
         let Self { together, shard, lanes, flows } = self;
         let together = *together;
+        let mut left = 0;
         for (i, (start, len)) in flows.whole.starts.iter_mut().zip(&flows.whole.lens).enumerate() {
             let i = i & (BURST - 1);
             let hash = &flows.hash[i];
             flows.first[i + AHEAD].prefetch();
-            let Some((at, entry)) = flows.first[i].look(hash) else {
-                core::hint::cold_path();
-                shard.view().second(*hash).prefetch();
+            let Some((at, entry)) = flows.first[i].look_by(instructions, hash) else {
+                leave(&mut left, i);
+                // Not `hash`, which then would be in a register for this alone.
+                shard.view().second(flows.hash[core::hint::black_box(i) & (BURST - 1)]).prefetch();
                 continue;
             };
             let Some(to) = together.settle::<SERVES>((at, entry), start, *len) else {
-                core::hint::cold_path();
+                leave(&mut left, i);
                 continue;
             };
             flows.exits.note(i, to);
             lanes.note_data::<SERVES>(i, at, start, shard);
         }
+        left
     }
+}
+
+/// Frame `i` is left, which is rare. The set stays in memory: of one in a register the compiler makes loops in loops.
+#[inline(always)]
+fn leave(left: &mut u32, i: usize) {
+    core::hint::cold_path();
+    *core::hint::black_box(left) |= 1 << i;
 }
 
 /// The three passes.
@@ -305,7 +316,7 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
     type Done = Result<Passed, Tried>;
 
     #[inline(always)]
-    fn run(self) -> Self::Done {
+    fn run(self, instructions: impl Instructions) -> Self::Done {
         let Self { reader, together, lanes, frames, found } = self;
         let (trail, shard, lines) = (together.trail, reader.shard, reader.lines);
         let mut flows = Flows {
@@ -357,16 +368,17 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
         if SERVES {
             lanes.data_len = lengths.data_lens();
         }
-        if found.apart != all(count) {
-            reader.machine.run(Third::<'_, '_, '_, SERVES> { together, shard, lanes, flows: &mut flows });
+        let mut left = all(count);
+        if found.apart != left {
+            left =
+                reader.machine.run(Third::<'_, '_, '_, SERVES> { together, shard, lanes, flows: &mut flows });
         }
-        let mut left = all(count) & flows.exits.missing();
         // In its second line, or more is to be done.
         for i in bits(left & !found.apart) {
             let Some(start) = flows.whole.starts.get_mut(i) else { continue };
             let i = i & (BURST - 1);
             let hash = flows.hash[i];
-            let Some((at, entry)) = lines.second(hash).look(&hash) else {
+            let Some((at, entry)) = lines.second(hash).look_by(instructions, &hash) else {
                 shard.prefetch_provisional(hash);
                 continue;
             };

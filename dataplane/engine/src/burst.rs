@@ -202,12 +202,6 @@ impl Exits {
         self.0[i & (BURST - 1)] = exit.0;
     }
 
-    /// The frames that do not leave, a bit for each.
-    #[inline(always)]
-    pub(crate) fn missing(&self) -> u32 {
-        equal32(&self.0, Self::NONE)
-    }
-
     /// Frames that are `settled`, a bit for each, are sent out of their ports; the `count` of the burst at
     /// once, where that comes to the same.
     #[inline(always)]

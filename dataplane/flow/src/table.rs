@@ -2,7 +2,7 @@
 
 use crate::{Entry, Slot};
 use core::cell::Cell;
-use dataplane_cpu::{NoMemory, Shares, Slab, find4, prefetch};
+use dataplane_cpu::{CacheLine, Instructions, NoMemory, Oldest, Shares, Slab, prefetch};
 
 /// Entries in a line.
 const WAYS: usize = 4;
@@ -20,7 +20,7 @@ const WAYS: usize = 4;
 pub(crate) type Cold = [u64; 8];
 
 /// A line: written through what looks at it, so that a packet stamps its flow where it found it.
-type Words = [Cell<u64>; 2 * WAYS];
+type Words = CacheLine;
 
 /// A table of two candidate lines per entry. A line is 64 bytes: four fingerprints (the whole 64-bit
 /// keyed hash, 0 = empty), then four values. A look-up touches one or two lines, whatever arrives.
@@ -318,15 +318,21 @@ impl<'a> Line<'a> {
     /// Looks for a hash in it. Straight on, without a branch for each way: which one it is nobody can predict.
     #[inline(always)]
     pub fn look(self, hash: &u64) -> Option<(Place<'a>, Entry)> {
-        let (words, [hashes @ .., _, _, _, _]) = (self.0, self.0);
-        let way = find4(hashes, hash)?;
+        self.look_by(Oldest, hash)
+    }
+
+    /// The same by a machine's own instructions.
+    #[inline(always)]
+    pub fn look_by(self, instructions: impl Instructions, hash: &u64) -> Option<(Place<'a>, Entry)> {
+        let words = self.0;
+        let way = instructions.find4(words, hash)?;
         Some((Place { words, way }, Entry(words[WAYS + way].get())))
     }
 
     /// Whether there are entries in their second lines that would be looked for in this one first.
     #[inline(always)]
     fn leads_on(self) -> bool {
-        let [.., a, b, c, d] = self.0;
+        let [.., a, b, c, d] = &**self.0;
         (a.get() | b.get() | c.get() | d.get()) & Entry::SPARE != 0
     }
 }

@@ -8,7 +8,6 @@ use crate::mbuf::{Mbuf, Rearmed, prefetch_received};
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
-use dataplane_cpu::sum_and_bits;
 use dataplane_port::{
     BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, START_MAX, TagEdit,
     Verdict, Verdicts, Whole, WorkerId,
@@ -250,14 +249,17 @@ impl Frames for DpdkPorts {
         let like = self.burst[0].as_ref().filter(|_| self.is_fresh).map(Mbuf::rearmed);
         let offset = like.and_then(Rearmed::offset_of_single).filter(|offset| *offset <= OFFSET_MAX);
         let (Some(like), Some(offset)) = (like, offset) else { return false };
-        let (mut differs, mut flags) = (Rearmed::default(), 0);
+        let (mut differs, mut flags, mut bytes, mut len_bits) = (Rearmed::default(), 0, 0, 0);
         for i in 0..count {
             prefetch_received(&self.burst[i + AHEAD]);
             // SAFETY: the burst is fresh: so many frames were received, and none was taken since.
             let frame = unsafe { self.burst.get_unchecked_mut(i).as_mut().unwrap_unchecked() };
             differs.note(frame.rearmed(), like);
             flags |= frame.flags();
-            whole.lens[i] = frame.head_len();
+            let len = frame.head_len();
+            whole.lens[i] = len;
+            bytes += u64::from(len);
+            len_bits |= u32::from(len);
             // SAFETY: `offset` was looked at, all pools have room when a burst is fresh, and none of less was made
             // before a frame in it could be here. No other frame has these bytes: drivers bring buffers of our pools,
             // each once; one that brought others' buffers or references to one would say so, and is refused below.
@@ -271,12 +273,9 @@ impl Frames for DpdkPorts {
         if differs.any() || flags & (Mbuf::STRIPPED | sys::FS_MBUF_KEEP_FLAGS) != 0 {
             return false;
         }
-        // All at once, also those in the place of frames that are not there.
-        let (bytes, len_bits) = sum_and_bits(&whole.lens);
-        let absent = u32::from(Whole::<N>::NONE) * (BURST - count) as u32;
         self.is_fresh = false;
-        self.bytes = u64::from(bytes - absent);
-        self.seen = Seen { flags, len_bits: len_bits.into(), odd: false };
+        self.bytes = bytes;
+        self.seen = Seen { flags, len_bits, odd: false };
         true
     }
 
