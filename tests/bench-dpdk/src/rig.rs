@@ -270,18 +270,6 @@ impl Rig {
         Ok(reading)
     }
 
-    /// What the generator costs a packet of this stream, in TSC cycles: by [`Self::pass`], less what that takes where
-    /// nothing is stamped. What the first worker's ports bring afterwards is what they brought before.
-    pub(crate) fn generator(&mut self, ground: &Ground, stream: Box<Stream>, packets: u64) -> Result<f64> {
-        let unstamped = stream.unstamped();
-        let before = self.play(0, stream);
-        let stamped = self.pass(ground, packets)?.tsc_each();
-        self.play(0, unstamped);
-        let plain = self.pass(ground, packets)?.tsc_each();
-        self.play(0, before);
-        Ok(stamped - plain)
-    }
-
     /// Packets from device to device in C.
     pub(crate) fn floor(&self, ground: &Ground, packets: u64) -> Result<()> {
         let floor = self.floor;

@@ -5,10 +5,10 @@ use crate::traffic::{From, Kind, Order, Template};
 use dataplane_port::{PortId, Verdict};
 use ffi_dpdk::DpdkPorts;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One kind of packet on one port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stream {
     port: PortId,
     template: Template,
@@ -32,24 +32,38 @@ impl Stream {
     }
 }
 
-/// Frames as the device brings them, on one port.
-struct Unstamped(PortId);
+/// A stream whose frames can be stamped twice over: what the same loop takes more then is what the generator costs in
+/// it.
+pub(crate) struct Doubling {
+    stream: Stream,
+    before: Stream,
+    twice: Arc<AtomicBool>,
+}
 
-impl Stream {
-    /// The same without a byte written.
-    pub(crate) fn unstamped(&self) -> Box<dyn Script> {
-        Box::new(Unstamped(self.port))
+impl Doubling {
+    /// And what to tell it by whether it stamps twice.
+    pub(crate) fn new(stream: &Stream) -> (Box<Self>, Arc<AtomicBool>) {
+        let twice = Arc::<AtomicBool>::default();
+        let (stream, before) = (stream.clone(), stream.clone());
+        (Box::new(Self { stream, before, twice: Arc::clone(&twice) }), twice)
     }
 }
 
-impl Script for Unstamped {
+impl Script for Doubling {
     fn brings(&mut self, port: PortId) -> bool {
-        port == self.0
+        self.stream.brings(port)
     }
 
-    fn stamp(&mut self, _: PortId, _: &mut [&mut [u8]]) {}
+    fn stamp(&mut self, port: PortId, frames: &mut [&mut [u8]]) {
+        self.stream.stamp(port, frames);
+    }
 
-    fn stamp_burst(&mut self, _: PortId, _: &mut DpdkPorts) {}
+    fn stamp_burst(&mut self, port: PortId, ports: &mut DpdkPorts) {
+        if self.twice.load(Ordering::Relaxed) {
+            self.before.stamp_burst(port, ports);
+        }
+        self.stream.stamp_burst(port, ports);
+    }
 }
 
 impl Script for Stream {

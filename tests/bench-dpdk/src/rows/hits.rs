@@ -3,7 +3,6 @@
 use super::{Session, flows_text};
 use crate::case::Case;
 use crate::testpmd;
-use anyhow::Result;
 use tests_bench::{Limits, Row, median};
 
 /// (flows, bounds)
@@ -28,46 +27,20 @@ pub(crate) fn rows(session: &mut Session) {
             continue;
         }
         session.say(&format!("P3: {text} flows against testpmd"));
-        let row = match measure(session, flows) {
+        let row = match session.beside(Case::Inbound, flows, session.short, Session::testpmd) {
             Err(error) => row.not_measured(format!("{error:#}")),
-            Ok(Rounds { ours, all, peer, fill: (used, room) }) => {
+            Ok(windows) => {
+                let (ours, (used, room)) = (windows.ours(), windows.fill);
                 session.plot("flows", "hit", f64::from(flows), median(&ours));
-                row.compared(&ours, &peer, testpmd::NAME, &limits).note(format!(
-                    "without the generator ({:.1} with it), measured as the same ports' receive, stamp, send less \
-                     one without stamp; flows uniformly; {used} entries of {room} places; 1 us from burst to burst",
-                    median(&all)
+                row.compared(&ours, &windows.peer, testpmd::NAME, &limits).note(format!(
+                    "without the generator, {:.1}, which is what the same loop takes more when it stamps twice; flows \
+                     uniformly; {used} entries of {room} places; 1 us from burst to burst",
+                    windows.generator
                 ))
             }
         };
         session.tell(&row);
     }
-}
-
-struct Rounds {
-    /// Without the generator.
-    ours: Vec<f64>,
-    /// With it.
-    all: Vec<f64>,
-    peer: Vec<f64>,
-    /// Entries in use, and places.
-    fill: (u64, u64),
-}
-
-fn measure(session: &mut Session, flows: u32) -> Result<Rounds> {
-    let mut rig = session.rig(Case::Inbound, flows)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, flows, session.short)?;
-    let mut rounds = Rounds { ours: Vec::new(), all: Vec::new(), peer: Vec::new(), fill: rig.fill() };
-    let mut generator = Vec::new();
-    for _ in 0..session.short.rounds {
-        session.measure(&mut rig, packets / 8)?;
-        rounds.all.push(session.measure(&mut rig, packets)?.tsc_each());
-        rounds.peer.push(session.testpmd()?);
-        generator.push(rig.generator(session.ground()?, Case::Inbound.stream(flows), packets)?);
-    }
-    // Small against what disturbs a round: its median is subtracted from each.
-    let generator = median(&generator).max(0.0);
-    rounds.ours = rounds.all.iter().map(|all| all - generator).collect();
-    Ok(rounds)
 }
 
 /// The last row: over everything that was measured before.

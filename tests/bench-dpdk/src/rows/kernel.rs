@@ -7,7 +7,7 @@ use crate::native;
 use crate::plan::{ROUTER, VMAC};
 use crate::traffic::Template;
 use anyhow::{Context, Result, ensure};
-use tests_bench::{Limits, Row, median};
+use tests_bench::{Limits, Row};
 
 const LIMITS: Limits = Limits::at_least(25.0, 40.0, "x fewer");
 const FLOWS: u32 = 1024;
@@ -21,9 +21,9 @@ pub(crate) fn rows(session: &mut Session) {
     }
     session.say("P9: nft in the kernel");
     let row = Row::new("P9", "net_null, inbound hit, 1k flows", "cycles/packet (TSC)", &LIMITS);
-    let row = match measure(session) {
+    let row = match session.beside(Case::Inbound, FLOWS, session.long, peer) {
         Err(error) => row.not_measured(format!("{error:#}")),
-        Ok((ours, kernel)) => fewer(row, &ours, &kernel, "nft netdev in a namespace, same run", &LIMITS).note(
+        Ok(windows) => fewer(row, &windows.ours(), &windows.peer, "nft netdev in a namespace, same run", &LIMITS).note(
             "the ratio is the kernel's by ours; the kernel's between veth interfaces, without making the frames, by \
              BPF_PROG_TEST_RUN, 4 flows; ours without the generator, with the devices",
         ),
@@ -31,22 +31,11 @@ pub(crate) fn rows(session: &mut Session) {
     session.tell(&row);
 }
 
-fn measure(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
-    let mut rig = session.rig(Case::Inbound, FLOWS)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS, session.long)?;
-    let (mut ours, mut kernel) = (Vec::new(), Vec::new());
-    let mut generator = Vec::new();
-    for _ in 0..session.long.rounds {
-        ours.push(session.measure(&mut rig, packets)?.tsc_each());
-        let ground = session.ground()?;
-        generator.push(rig.generator(ground, Case::Inbound.stream(FLOWS), 4 * packets)?);
-        // A thread of its own, which is in the namespace; on the same core.
-        kernel.push(
-            ground.on_lcore(0, || std::thread::spawn(round).join())?.ok().context("a thread panicked")??,
-        );
-    }
-    let generator = median(&generator).max(0.0);
-    Ok((ours.iter().map(|all| all - generator).collect(), kernel))
+/// A window of the kernel's, on the same core.
+fn peer(session: &mut Session) -> Result<f64> {
+    // A thread of its own, which is in the namespace.
+    let thread = || std::thread::spawn(round).join();
+    session.ground()?.on_lcore(0, thread)?.ok().context("a thread panicked")?
 }
 
 /// TSC cycles a packet, without the floor.

@@ -17,11 +17,13 @@ use crate::case::Case;
 use crate::eal;
 use crate::hugepages::HugePages;
 use crate::rig::{Ground, Rig};
+use crate::script::Doubling;
 use crate::testpmd::Testpmd;
 use anyhow::{Context, Result};
 use clap::Args;
 use core::time::Duration;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use tests_bench::{Limits, Row};
 
 /// The rows of goals P1 to P18 that are measured on DPDK: one line of JSON each.
@@ -203,6 +205,34 @@ impl Session {
         Ok(reading)
     }
 
+    /// Windows of this case beside those of `peer`, by turns, without the generator.
+    pub(crate) fn beside(
+        &mut self,
+        case: Case,
+        flows: u32,
+        pace: Pace,
+        mut peer: impl FnMut(&mut Self) -> Result<f64>,
+    ) -> Result<Beside> {
+        let mut rig = self.rig(case, flows)?;
+        let packets = self.calibrate(&mut rig, case, flows, pace)?;
+        let (script, twice) = Doubling::new(&case.stream(flows));
+        rig.play(0, script);
+        let mut windows = Beside { all: Vec::new(), peer: Vec::new(), generator: 0.0, fill: rig.fill() };
+        let mut doubled = Vec::new();
+        for _ in 0..pace.rounds {
+            self.measure(&mut rig, packets / 8)?;
+            windows.all.push(self.measure(&mut rig, packets)?.tsc_each());
+            windows.peer.push(peer(self)?);
+            twice.store(true, Ordering::Relaxed);
+            self.measure(&mut rig, packets / 8)?;
+            doubled.push(self.measure(&mut rig, packets)?.tsc_each());
+            twice.store(false, Ordering::Relaxed);
+        }
+        let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+        windows.generator = (least(&doubled) - least(&windows.all)).max(0.0);
+        Ok(windows)
+    }
+
     /// A window of testpmd's: TSC cycles a packet.
     pub(crate) fn testpmd(&mut self) -> Result<f64> {
         let [main, worker] = self.cores;
@@ -210,6 +240,24 @@ impl Session {
         let start = || Testpmd::start(main, worker).map_err(|error| format!("{error:#}"));
         let testpmd = self.testpmd.get_or_insert_with(start);
         testpmd.as_mut().map_err(|why| anyhow::anyhow!("{why}"))?.round(window).context("testpmd")
+    }
+}
+
+/// TSC cycles a packet, a value for each round.
+pub(crate) struct Beside {
+    /// Ours, with the generator.
+    pub(crate) all: Vec<f64>,
+    pub(crate) peer: Vec<f64>,
+    /// What the generator costs in the same loop: what that takes more at least, when it stamps twice.
+    pub(crate) generator: f64,
+    /// Entries in use, and places.
+    pub(crate) fill: (u64, u64),
+}
+
+impl Beside {
+    /// Ours, without the generator.
+    pub(crate) fn ours(&self) -> Vec<f64> {
+        self.all.iter().map(|all| all - self.generator).collect()
     }
 }
 
