@@ -25,6 +25,20 @@ pub fn prefetch<T>(at: &T) {
     let _ = at;
 }
 
+/// The same, into the second-level cache: many more lines can be under way to it than to the first, which loses or
+/// holds up what is asked for beyond some twenty.
+#[inline(always)]
+pub fn prefetch_l2<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch`.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T2, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T2>(core::ptr::from_ref(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Whether `bytes` are those of `like` wherever `mask` has ones; all three as they lie in memory.
 ///
 /// Four instructions, of which the compiler makes ten from words.

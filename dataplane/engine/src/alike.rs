@@ -220,8 +220,9 @@ impl Engine {
     }
 }
 
-/// So many flows are asked for before the first of them is needed; the others one by one then. Where they have to
-/// come from memory, more at once come no sooner, but later: measured with 4 and 16 million flows.
+/// All flows of a burst are asked for at once, into the second-level cache, and so many before they are needed into the
+/// first: that takes no more at once (with 16 million flows: 91 ticks a packet when flows are asked for into the first
+/// alone, 84 this way).
 const AHEAD: usize = 16;
 
 /// What the second pass leaves to the third, an element for each frame. All of it stands together, and what is wanted
@@ -341,15 +342,13 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
         let (like, table_key) = (*trail, reader.table_key);
         let firsts = flows.hash.iter_mut().zip(&mut flows.first);
         let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
-        for (i, ((start, said), (hash, first))) in frames.enumerate() {
+        for ((start, said), (hash, first)) in frames {
             TcpLengths::<BURST>::note(said, start);
             let tcp = PlainTcp::of(start);
             residues |= tcp.checksum_residue();
             *hash = like.hash::<SERVES>(&tcp, &table_key);
             *first = lines.first(*hash);
-            if i < AHEAD {
-                first.prefetch();
-            }
+            first.prefetch_l2();
         }
         // Of a few good ones the residue is larger: they are looked at one by one.
         if residues >= CHECKSUM_GOOD_BELOW || !lengths.are_good(&whole.lens) {

@@ -2,7 +2,7 @@
 
 use crate::{Entry, Slot};
 use core::cell::Cell;
-use dataplane_cpu::{CacheLine, Instructions, NoMemory, Oldest, Shares, Slab, prefetch};
+use dataplane_cpu::{CacheLine, Instructions, NoMemory, Oldest, Shares, Slab, prefetch, prefetch_l2};
 
 /// Entries in a line.
 const WAYS: usize = 4;
@@ -313,6 +313,12 @@ impl<'a> Line<'a> {
     #[inline(always)]
     pub fn prefetch(self) {
         prefetch(self.0);
+    }
+
+    /// The same, into the second-level cache: of a whole burst at once.
+    #[inline(always)]
+    pub fn prefetch_l2(self) {
+        prefetch_l2(self.0);
     }
 
     /// Looks for a hash in it. Straight on, without a branch for each way: which one it is nobody can predict.
