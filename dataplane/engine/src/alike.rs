@@ -220,10 +220,10 @@ impl Engine {
     }
 }
 
-/// All flows of a burst are asked for at once, into the second-level cache, and so many before they are needed into the
-/// first: that takes no more at once (with 16 million flows: 91 ticks a packet when flows are asked for into the first
-/// alone, 84 this way).
-const AHEAD: usize = 16;
+/// So many flows are asked for into the first-level cache before the first of them is needed, the others into the second
+/// level, which takes more at once; these come nearer one by one then. With 16 million flows 84 ticks a packet, and 91
+/// where all were asked for into the first level.
+const AHEAD: usize = 12;
 
 /// What the second pass leaves to the third, an element for each frame. All of it stands together, and what is wanted
 /// of it afterwards is copied to the lanes: the third pass has one register for it.
@@ -342,13 +342,17 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
         let (like, table_key) = (*trail, reader.table_key);
         let firsts = flows.hash.iter_mut().zip(&mut flows.first);
         let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
-        for ((start, said), (hash, first)) in frames {
+        for (i, ((start, said), (hash, first))) in frames.enumerate() {
             TcpLengths::<BURST>::note(said, start);
             let tcp = PlainTcp::of(start);
             residues |= tcp.checksum_residue();
             *hash = like.hash::<SERVES>(&tcp, &table_key);
             *first = lines.first(*hash);
-            first.prefetch_l2();
+            if i < AHEAD {
+                first.prefetch();
+            } else {
+                first.prefetch_l2();
+            }
         }
         // Of a few good ones the residue is larger: they are looked at one by one.
         if residues >= CHECKSUM_GOOD_BELOW || !lengths.are_good(&whole.lens) {

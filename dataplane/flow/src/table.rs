@@ -315,7 +315,7 @@ impl<'a> Line<'a> {
         prefetch(self.0);
     }
 
-    /// The same, into the second-level cache: of a whole burst at once.
+    /// The same, into the second-level cache.
     #[inline(always)]
     pub fn prefetch_l2(self) {
         prefetch_l2(self.0);

@@ -24,7 +24,7 @@ use clap::Args;
 use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use tests_bench::{Limits, Row};
+use tests_bench::{Limits, Row, median};
 
 /// The rows of goals P1 to P18 that are measured on DPDK: one line of JSON each.
 #[derive(Args, Clone, Debug)]
@@ -205,7 +205,8 @@ impl Session {
         Ok(reading)
     }
 
-    /// Windows of this case beside those of `peer`, by turns, without the generator.
+    /// Windows of this case beside those of `peer`, by turns, without the generator; in several rigs one after the
+    /// other, as a table costs a few per cent more or less by where in memory it happens to be.
     pub(crate) fn beside(
         &mut self,
         case: Case,
@@ -213,24 +214,30 @@ impl Session {
         pace: Pace,
         mut peer: impl FnMut(&mut Self) -> Result<f64>,
     ) -> Result<Beside> {
-        let mut rig = self.rig(case, flows)?;
-        let packets = self.calibrate(&mut rig, case, flows, pace)?;
-        let (script, twice) = Doubling::new(&case.stream(flows));
-        rig.play(0, script);
-        let mut windows = Beside { all: Vec::new(), peer: Vec::new(), generator: 0.0, fill: rig.fill() };
-        let mut doubled = Vec::new();
-        for _ in 0..pace.rounds {
-            self.measure(&mut rig, packets / 8)?;
-            windows.all.push(self.measure(&mut rig, packets)?.tsc_each());
-            windows.peer.push(peer(self)?);
-            twice.store(true, Ordering::Relaxed);
-            self.measure(&mut rig, packets / 8)?;
-            doubled.push(self.measure(&mut rig, packets)?.tsc_each());
-            twice.store(false, Ordering::Relaxed);
+        let (mut all, mut peers, mut generator, mut fill) = (Vec::new(), Vec::new(), Vec::new(), (0, 0));
+        // It takes seconds to fill a large one, and its place is all over the memory.
+        let rigs = if flows > 1 << 20 { 2 } else { pace.rounds.div_ceil(ROUNDS_EACH) };
+        for _ in 0..rigs {
+            let mut rig = self.rig(case, flows)?;
+            let packets = self.calibrate(&mut rig, case, flows, pace)?;
+            let (script, twice) = Doubling::new(&case.stream(flows));
+            rig.play(0, script);
+            fill = rig.fill();
+            let (mut once, mut doubled) = (Vec::new(), Vec::new());
+            for _ in 0..pace.rounds / rigs {
+                self.measure(&mut rig, packets / 8)?;
+                once.push(self.measure(&mut rig, packets)?.tsc_each());
+                peers.push(peer(self)?);
+                twice.store(true, Ordering::Relaxed);
+                self.measure(&mut rig, packets / 8)?;
+                doubled.push(self.measure(&mut rig, packets)?.tsc_each());
+                twice.store(false, Ordering::Relaxed);
+            }
+            let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+            generator.push(least(&doubled) - least(&once));
+            all.extend(once);
         }
-        let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
-        windows.generator = (least(&doubled) - least(&windows.all)).max(0.0);
-        Ok(windows)
+        Ok(Beside { all, peer: peers, generator: median(&generator).max(0.0), fill })
     }
 
     /// A window of testpmd's: TSC cycles a packet.
@@ -243,12 +250,16 @@ impl Session {
     }
 }
 
+/// Rounds of one rig, if it is not a large one ([`Session::beside`]).
+const ROUNDS_EACH: usize = 7;
+
 /// TSC cycles a packet, a value for each round.
 pub(crate) struct Beside {
     /// Ours, with the generator.
     pub(crate) all: Vec<f64>,
     pub(crate) peer: Vec<f64>,
-    /// What the generator costs in the same loop: what that takes more at least, when it stamps twice.
+    /// What the generator costs in the same loop: what that takes more at least when it stamps twice, the median
+    /// of the rigs.
     pub(crate) generator: f64,
     /// Entries in use, and places.
     pub(crate) fill: (u64, u64),
