@@ -340,12 +340,13 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
         let mut residues = 0;
         // Beside what is written: nothing of it has to be read again.
         let (like, table_key) = (*trail, reader.table_key);
+        let vip = whole.starts.first().map_or(0, |start| PlainTcp::of(start).destination());
         let firsts = flows.hash.iter_mut().zip(&mut flows.first);
         let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
         for (i, ((start, said), (hash, first))) in frames.enumerate() {
             TcpLengths::<BURST>::note(said, start);
             let tcp = PlainTcp::of(start);
-            residues |= tcp.checksum_residue();
+            residues |= tcp.checksum_residue_to(if SERVES { tcp.destination() } else { vip });
             *hash = like.hash::<SERVES>(&tcp, &table_key);
             *first = lines.first(*hash);
             if i < AHEAD {

@@ -84,8 +84,14 @@ impl<'a> PlainTcp<'a> {
     /// So is the sum of longer words, with their carries: 2^64 is 1 modulo 2^16 - 1.
     #[inline(always)]
     pub fn checksum_residue(&self) -> u64 {
+        self.checksum_residue_to(self.destination())
+    }
+
+    /// The same of a packet of which this is known to be the destination.
+    #[inline(always)]
+    pub fn checksum_residue_to(&self, destination: u32) -> u64 {
         let (sum, carry) = long(self.frame, 14).overflowing_add(long(self.frame, 22));
-        let (sum, again) = sum.carrying_add(u64::from(self.word(30)), carry);
+        let (sum, again) = sum.carrying_add(u64::from(destination), carry);
         residue(sum.wrapping_add(u64::from(again)))
     }
 
