@@ -366,8 +366,9 @@ fn first(hash: u64) -> u32 {
 }
 
 /// The same of the second one: of all bits, so that hashes that share a first line, as those of runs of addresses
-/// do more often than by chance, have nothing to do with one another in the second.
+/// do more often than by chance, have nothing to do with one another in the second. With a factor of 32 bits, 1 in 200 of
+/// 16 million flows finds no place (row P5 fills such a table).
 #[inline(always)]
 fn second(hash: u64) -> u32 {
-    (hash.wrapping_mul(0xffff_ffff_9e37_79b1) >> 32) as u32
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
