@@ -15,25 +15,23 @@ use core::ptr::NonNull;
 /// Asks for the cache line that `at` begins in. A hint: nothing can go wrong, nothing is read.
 #[inline(always)]
 pub fn prefetch<T>(at: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching has no effect that a program can see; `at` is a valid reference besides.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(at).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+    prefetch_by::<T, 3>(at);
 }
 
 /// The same, into the second-level cache: many more lines can be under way to it than to the first, which loses or
 /// holds up what is asked for beyond some twenty.
 #[inline(always)]
 pub fn prefetch_l2<T>(at: &T) {
+    prefetch_by::<T, 1>(at);
+}
+
+/// `HINT`: `_MM_HINT_T0` is 3, `_MM_HINT_T2` is 1.
+#[inline(always)]
+fn prefetch_by<T, const HINT: i32>(at: &T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `prefetch`.
+    // SAFETY: prefetching has no effect that a program can see; `at` is a valid reference besides.
     unsafe {
-        use core::arch::x86_64::{_MM_HINT_T2, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T2>(core::ptr::from_ref(at).cast());
+        core::arch::x86_64::_mm_prefetch::<HINT>(core::ptr::from_ref(at).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

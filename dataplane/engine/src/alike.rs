@@ -61,7 +61,7 @@ impl Together<'_> {
         start: &mut [u8; PlainTcp::LEN],
         len: u16,
     ) -> Option<PortId> {
-        let door = self.doors[entry.target_place()];
+        let door = self.doors[entry.target().index() & (TARGETS_MAX - 1)];
         let exit = self.goes::<SERVES>(door, start)?;
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
@@ -76,10 +76,10 @@ impl Together<'_> {
         }
         let counters = self.counters;
         if SERVES {
-            counters.server_out(entry.target_place(), len.into());
+            counters.server_out(entry.target(), len.into());
         } else {
             write_mac(door, start);
-            counters.server_in(entry.target_place(), len.into());
+            counters.server_in(entry.target(), len.into());
         }
         Some(exit)
     }

@@ -79,7 +79,7 @@ impl<'a> Settler<'a> {
         if entry.target() != course.sender() {
             return None;
         }
-        self.counters.server_out(entry.target_place(), len);
+        self.counters.server_out(entry.target(), len);
         self.counters.router_out(course.router(), 1, u64::from(len));
         Some(course.exit())
     }
@@ -104,7 +104,7 @@ impl<'a> Settler<'a> {
         let (port, door) = self.door(lanes, target, i)?;
         let frame = frames.look(i);
         write_mac(door, frame.data)?;
-        self.counters.server_in(target.index(), frame.len);
+        self.counters.server_in(target, frame.len);
         self.counters.router_in(lanes.course[i].router(), 1, u64::from(frame.len));
         Some(port)
     }

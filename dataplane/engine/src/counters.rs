@@ -171,8 +171,8 @@ pub(crate) struct Counting<'a> {
 impl Counting<'_> {
     /// A frame of `len` bytes to this server.
     #[inline(always)]
-    pub(crate) fn server_in(&self, place: usize, len: u32) {
-        let server = &self.targets[place & (TARGETS_MAX - 1)];
+    pub(crate) fn server_in(&self, target: TargetId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
         server.in_frames.add(1);
         server.in_bytes.add(u64::from(len));
     }
@@ -187,8 +187,8 @@ impl Counting<'_> {
 
     /// A frame of `len` bytes of this server.
     #[inline(always)]
-    pub(crate) fn server_out(&self, place: usize, len: u32) {
-        let server = &self.targets[place & (TARGETS_MAX - 1)];
+    pub(crate) fn server_out(&self, target: TargetId, len: u32) {
+        let server = &self.targets[target.index() & (TARGETS_MAX - 1)];
         server.out_frames.add(1);
         server.out_bytes.add(u64::from(len));
     }

@@ -183,7 +183,7 @@ impl Engine {
                 *cursor = turn;
                 continue;
             };
-            counters.counting().server_in(target.index(), frame.len);
+            counters.counting().server_in(target, frame.len);
             write_mac(door, start);
             exits.note(i, exit);
             opened.frames |= 1 << i;

@@ -78,7 +78,7 @@ impl Engine {
                 self.sign_of(member, at, sign, now);
             }
             if SERVES {
-                counters.counting().server_out(target.index(), frame.len);
+                counters.counting().server_out(target, frame.len);
                 if let Some(at) = at {
                     // A SYN counts one.
                     let next = tcp.sequence().wrapping_add(1);
@@ -86,7 +86,7 @@ impl Engine {
                     self.shard.note_sequence(at, next);
                 }
             } else {
-                counters.counting().server_in(target.index(), frame.len);
+                counters.counting().server_in(target, frame.len);
                 write_mac(step.door, start);
             }
             exits.note(i, step.exit);

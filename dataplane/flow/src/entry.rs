@@ -1,6 +1,6 @@
 //! What the table knows of a flow in eight bytes.
 
-use crate::{ClusterId, TARGETS_MAX, TargetId};
+use crate::{ClusterId, TargetId};
 
 /// How many states there are, with room to index by.
 pub const STATES: usize = 16;
@@ -250,12 +250,6 @@ impl Entry {
     #[inline(always)]
     pub fn target(self) -> TargetId {
         TargetId(self.0 as u16)
-    }
-
-    /// Its place in arrays of [`TARGETS_MAX`].
-    #[inline(always)]
-    pub fn target_place(self) -> usize {
-        self.0 as usize & (TARGETS_MAX - 1)
     }
 
     /// The second it was last stamped, modulo 2^16.

@@ -3,4 +3,4 @@
 mod row;
 pub mod site;
 
-pub use row::{Limits, Quiet, Ratio, Row, Verdict, median};
+pub use row::{Limits, Quiet, Ratio, Row, Verdict, least, median};

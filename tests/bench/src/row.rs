@@ -79,7 +79,6 @@ impl Quiet {
 
     /// Of both figures of each round; `None` without rounds.
     pub fn of(ours: &[f64], peer: &[f64]) -> Option<Self> {
-        let least = |values: &[f64]| values.iter().copied().filter(|v| v.is_finite()).reduce(f64::min);
         let (least_ours, least_peer) = (least(ours)?, least(peer)?);
         let steady = |(ours, peer): &(&f64, &f64)| {
             **ours <= least_ours * Self::STEADY && **peer <= least_peer * Self::STEADY
@@ -88,6 +87,11 @@ impl Quiet {
         let disturbed = rounds - ours.iter().zip(peer).filter(steady).count();
         Some(Self { ratio: least_ours / least_peer, disturbed, rounds })
     }
+}
+
+/// The smallest of some values.
+pub fn least(values: &[f64]) -> Option<f64> {
+    values.iter().copied().filter(|value| value.is_finite()).reduce(f64::min)
 }
 
 /// The middle of some values; not a number without any.

@@ -24,7 +24,7 @@ use clap::Args;
 use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use tests_bench::{Limits, Row, median};
+use tests_bench::{Limits, Row, least, median};
 
 /// The rows of goals P1 to P18 that are measured on DPDK: one line of JSON each.
 #[derive(Args, Clone, Debug)]
@@ -233,8 +233,7 @@ impl Session {
                 doubled.push(self.measure(&mut rig, packets)?.tsc_each());
                 twice.store(false, Ordering::Relaxed);
             }
-            let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
-            generator.push(least(&doubled) - least(&once));
+            generator.extend(least(&doubled).zip(least(&once)).map(|(doubled, once)| doubled - once));
             all.extend(once);
         }
         Ok(Beside { all, peer: peers, generator: median(&generator).max(0.0), fill })
