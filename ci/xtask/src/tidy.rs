@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "dataplane-engine",
         ],
     ),
-    ("ffi-dpdk", &["dpdk-sys", "dataplane-port"]),
+    ("ffi-dpdk", &["dpdk-sys", "dataplane-cpu", "dataplane-port"]),
     ("ffi-linux", &["dataplane-port"]),
     ("dpdk-sys", &[]),
 ];

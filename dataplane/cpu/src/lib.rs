@@ -4,8 +4,10 @@
 //! Everything else between the wire and the verdict is safe Rust.
 
 mod machine;
+mod twos;
 
 pub use machine::{Instructions, Machine, Oldest, Work};
+pub use twos::Twos;
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -177,9 +179,14 @@ impl Differences {
     /// Whether any was noted where `mask` has ones.
     #[inline(always)]
     pub fn any(self, mask: &u128) -> bool {
+        self.noted() & mask != 0
+    }
+
+    /// The bits that were noted, as they lie in memory.
+    #[inline(always)]
+    pub fn noted(self) -> u128 {
         // SAFETY: both types are sixteen bytes, and any bytes are a value of a u128.
-        let noted: u128 = unsafe { core::mem::transmute(self.0) };
-        noted & mask != 0
+        unsafe { core::mem::transmute(self.0) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Work for newer machines.
 
-use crate::{CacheLine, find4, first_of_four};
+use crate::{CacheLine, find4};
 
 /// Whether the machine has the instructions of x86-64-v3 (AVX2, BMI: since 2013 and 2017) besides those that the
 /// program is built for.
@@ -47,18 +47,25 @@ impl Instructions for V3 {
     #[inline(always)]
     fn find4(self, line: &CacheLine, sought: &u64) -> Option<usize> {
         use core::arch::x86_64::{
-            _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_load_si256, _mm256_movemask_pd,
-            _mm256_set1_epi64x,
+            _mm256_cmpeq_epi64, _mm256_load_si256, _mm256_movemask_epi8, _mm256_set1_epi64x, _tzcnt_u32,
         };
         // SAFETY: AVX2 is there, which `self` proves. A line is aligned, and nobody changes it meanwhile: a cell is
         // its thread's alone.
         let found = unsafe {
             let words = _mm256_load_si256(line.as_ptr().cast());
             let equal = _mm256_cmpeq_epi64(words, _mm256_set1_epi64x(sought.cast_signed()));
-            _mm256_movemask_pd(_mm256_castsi256_pd(equal)).cast_unsigned()
+            _mm256_movemask_epi8(equal).cast_unsigned()
         };
-        // SAFETY: four bits.
-        unsafe { first_of_four(found) }
+        if found == 0 {
+            return None;
+        }
+        // SAFETY: BMI1 is there. Eight bits are set for a word that is equal: the first of them says how many bytes on that
+        // is, with which the caller goes on, without a shift.
+        unsafe {
+            let at = _tzcnt_u32(found) as usize;
+            core::hint::assert_unchecked(at < 32 && at.is_multiple_of(8));
+            Some(at / 8)
+        }
     }
 }
 

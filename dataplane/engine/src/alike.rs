@@ -7,18 +7,16 @@
 //! ([`crate::opening`]), and handshakes go on ([`crate::shaking`]).
 
 use crate::Engine;
-use crate::burst::{Exits, Left, all, bits, leads_out, write_mac};
+use crate::burst::{Exits, Left, all, bits};
 use crate::counters::Counting;
+use crate::door::{Door, Doors};
 use crate::opening::Sent;
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
-use dataplane_cpu::{Differences, Instructions, Work};
-use dataplane_flow::{CLUSTERS_MAX, Entry, Instant, Line, Place, Resting, Shard, State, TARGETS_MAX};
+use dataplane_cpu::{Differences, Instructions, Work, by_twos};
+use dataplane_flow::{CLUSTERS_MAX, Entry, Instant, Line, Place, Resting, Shard, State};
 use dataplane_port::{BURST, Frames, PortId, Verdicts, Whole};
 use dataplane_wire::{CHECKSUM_GOOD_BELOW, PlainTcp, TcpLengths};
-
-/// What IPv4's EtherType is above a station's address ([`PlainTcp::source_station`]).
-const IPV4: u64 = u16::from_le_bytes(0x0800_u16.to_be_bytes()) as u64;
 
 /// What became of a burst.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +32,7 @@ pub(crate) enum Tried {
 /// Where a frame goes, given its flow's entry.
 #[derive(Clone, Copy)]
 struct Together<'a> {
-    doors: &'a [u64; TARGETS_MAX],
+    doors: &'a Doors,
     counters: Counting<'a>,
     /// The frames' trail.
     trail: &'a Trail,
@@ -50,22 +48,27 @@ struct Together<'a> {
     timeout_s: u16,
     /// What [`PlainTcp::source_station`] and a server's door differ in, if the frame is from that server.
     station_to_door: u64,
+    /// A client's frames: what [`Door::write_before`] wants.
+    source: u64,
 }
 
 impl Together<'_> {
-    /// Sends a frame of `len` bytes where its entry leads, if nothing else is to be done but to stamp that.
+    /// Sends a frame of `len` bytes where its entry leads, if nothing else is to be done but to stamp that: `note` is
+    /// told where it leaves.
     #[inline(always)]
     fn settle<const SERVES: bool>(
         &self,
         (at, entry): (Place<'_>, Entry),
         start: &mut [u8; PlainTcp::LEN],
         len: u16,
-    ) -> Option<PortId> {
-        let door = self.doors[entry.target().index() & (TARGETS_MAX - 1)];
+        note: impl FnOnce(PortId),
+    ) -> Option<()> {
+        let door = self.doors.of(entry.target());
         let exit = self.goes::<SERVES>(door, start)?;
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
-            return Some(exit);
+            note(exit);
+            return Some(());
         }
         if !entry.is_at(self.settled) {
             if !entry.is_at(self.resting) || entry.idle(self.tick) > self.timeout_s {
@@ -74,25 +77,27 @@ impl Together<'_> {
             }
             at.stamp(entry, self.tick);
         }
+        // Before the others: it is in the register that the door is in.
+        note(exit);
         let counters = self.counters;
         if SERVES {
             counters.server_out(entry.target(), len.into());
         } else {
-            write_mac(door, start);
+            door.write_before(self.source, start.first_chunk_mut()?);
             counters.server_in(entry.target(), len.into());
         }
-        Some(exit)
+        Some(())
     }
 
     /// Where a frame leaves, if it is from the server of this door, or can go there.
     #[inline(always)]
-    fn goes<const SERVES: bool>(&self, door: u64, start: &[u8; PlainTcp::LEN]) -> Option<PortId> {
+    fn goes<const SERVES: bool>(&self, door: Door, start: &[u8; PlainTcp::LEN]) -> Option<PortId> {
         if SERVES {
             // One that flows do not go to has no door, and this is not it: `decide` knows more.
-            let is_sender = door ^ PlainTcp::of(start).source_station() == self.station_to_door;
+            let is_sender = door.bits() ^ PlainTcp::of(start).source_station() == self.station_to_door;
             is_sender.then_some(self.exit)
         } else {
-            leads_out(door, self.exits)
+            door.leads_out(self.exits)
         }
     }
 }
@@ -138,14 +143,16 @@ impl Engine {
             machine: self.machine,
         };
         let first = frames.look(0).data.first_chunk();
-        let Some((place, trail)) = first.and_then(|bytes| reader.trails.find_tcp::<SERVES>(bytes)) else {
-            return Tried::Not;
-        };
+        let like = first.and_then(|bytes| {
+            reader.trails.find_tcp::<SERVES>(bytes).map(|found| (found, PlainTcp::of(bytes)))
+        });
+        let Some(((place, trail), tcp)) = like else { return Tried::Not };
+        let (below_source, source) = (tcp.source_station() & 0xffff, tcp.source_start());
         let counters = self.counters[self.worker.index()].counting();
         let (course, tick) = (trail.course, shard.tick());
         let timeouts = &self.tables.timeouts[usize::from(trail.cluster().0) & (CLUSTERS_MAX - 1)];
         let together = Together {
-            doors: self.tables.doors.all(),
+            doors: &self.tables.doors,
             counters,
             trail,
             exit: course.exit(),
@@ -156,7 +163,8 @@ impl Engine {
             resting: if course.stamps() { Resting::ever(SERVES) } else { Resting::new(tick, SERVES) },
             // TCP that rests is established.
             timeout_s: timeouts[State::Established as usize],
-            station_to_door: (u64::from(origin as u8) ^ IPV4) << 48,
+            station_to_door: below_source ^ u64::from(origin as u8),
+            source,
         };
         let mut found = Found::default();
         let passes = Passes { reader: &reader, together: &together, lanes, frames, found: &mut found };
@@ -276,23 +284,26 @@ impl<const SERVES: bool> Work for Third<'_, '_, '_, SERVES> {
         let Self { together, shard, lanes, flows } = self;
         let together = *together;
         let mut left = 0;
-        for (i, (start, len)) in flows.whole.starts.iter_mut().zip(&flows.whole.lens).enumerate() {
-            let i = i & (BURST - 1);
-            let hash = &flows.hash[i];
-            flows.first[i + AHEAD].prefetch();
-            let Some((at, entry)) = flows.first[i].look_by(instructions, hash) else {
-                leave(&mut left, i);
-                // Not `hash`, which then would be in a register for this alone.
-                shard.view().second(flows.hash[core::hint::black_box(i) & (BURST - 1)]).prefetch();
-                continue;
-            };
-            let Some(to) = together.settle::<SERVES>((at, entry), start, *len) else {
-                leave(&mut left, i);
-                continue;
-            };
-            flows.exits.note(i, to);
-            lanes.note_data::<SERVES>(i, at, start, shard);
-        }
+        let Flows { whole, hash, first, exits } = flows;
+        let count = whole.starts.len().min(BURST);
+        let starts = &mut whole.starts[..count];
+        by_twos!(i in count, {
+            'frame: {
+                first[i + AHEAD].prefetch();
+                let Some((at, entry)) = first[i].look_by(instructions, &hash[i]) else {
+                    leave(&mut left, i);
+                    // Not the same hash, which then would be in a register for this alone.
+                    shard.view().second(hash[core::hint::black_box(i) & (BURST - 1)]).prefetch();
+                    break 'frame;
+                };
+                let (start, len) = (&mut *starts[i], whole.lens[i]);
+                if together.settle::<SERVES>((at, entry), start, len, |to| exits.note(i, to)).is_none() {
+                    leave(&mut left, i);
+                    break 'frame;
+                }
+                lanes.note_data::<SERVES>(i, at, start, shard);
+            }
+        });
         left
     }
 }
@@ -334,25 +345,26 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
             return Err(Tried::Admitted);
         }
         let whole = &mut flows.whole;
-        let count = whole.starts.len();
+        let count = whole.starts.len().min(BURST);
 
         let mut lengths = TcpLengths::<BURST>::default();
         let mut residues = 0;
         // Beside what is written: nothing of it has to be read again.
         let (like, table_key) = (*trail, reader.table_key);
         let vip = whole.starts.first().map_or(0, |start| PlainTcp::of(start).destination());
-        let firsts = flows.hash.iter_mut().zip(&mut flows.first);
-        let frames = whole.starts.iter().zip(lengths.iter_mut()).zip(firsts);
-        for (i, ((start, said), (hash, first))) in frames.enumerate() {
-            TcpLengths::<BURST>::note(said, start);
+        let (hash, first) = (&mut flows.hash, &mut flows.first);
+        let starts = &whole.starts[..count];
+        for i in 0..count {
+            let start = &*starts[i];
+            lengths.note(i, start);
             let tcp = PlainTcp::of(start);
             residues |= tcp.checksum_residue_to(if SERVES { tcp.destination() } else { vip });
-            *hash = like.hash::<SERVES>(&tcp, &table_key);
-            *first = lines.first(*hash);
+            hash[i] = like.hash::<SERVES>(&tcp, &table_key);
+            first[i] = lines.first(hash[i]);
             if i < AHEAD {
-                first.prefetch();
+                first[i].prefetch();
             } else {
-                first.prefetch_l2();
+                first[i].prefetch_l2();
             }
         }
         // Of a few good ones the residue is larger: they are looked at one by one.
@@ -386,10 +398,10 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
                 shard.prefetch_provisional(hash);
                 continue;
             };
-            let Some(exit) = together.settle::<SERVES>((at, entry), start, flows.whole.lens[i]) else {
+            let (len, exits) = (flows.whole.lens[i], &mut flows.exits);
+            if together.settle::<SERVES>((at, entry), start, len, |to| exits.note(i, to)).is_none() {
                 continue;
-            };
-            flows.exits.note(i, exit);
+            }
             lanes.note_data::<SERVES>(i, at, start, shard);
             left &= !(1 << i);
         }

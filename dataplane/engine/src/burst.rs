@@ -8,22 +8,20 @@
 use crate::alike::Tried;
 use crate::classify::Meta;
 use crate::counters::Counting;
+use crate::door::{Door, Doors};
 use crate::engine::worker_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
 use crate::trail::{Course, Last, TRAILS, Trail, Trails};
 use crate::{Counters, Engine, OwnTables};
 use dataplane_cpu::equal32;
-use dataplane_flow::{Entry, Instant, Known, Place, Shard, TARGETS_MAX, TargetId, Timeouts};
+use dataplane_flow::{Entry, Instant, Known, Place, Shard, TargetId, Timeouts};
 use dataplane_port::{BURST, Frames, Head, PortId, Verdict, Verdicts, origin};
 use dataplane_wire::{Outline, PlainTcp, Tagged, UntaggedV4, UntaggedV6};
-
-/// No server has this port, so no trail leads there.
-pub(crate) const NO_DOOR: u64 = 63 << 48;
 
 /// The second pass over a frame: where it goes, given its flow's entry.
 #[derive(Clone, Copy)]
 struct Settler<'a> {
-    doors: &'a [u64; TARGETS_MAX],
+    doors: &'a Doors,
     trails: &'a [Trail; TRAILS],
     counters: Counting<'a>,
     tick: u16,
@@ -34,7 +32,7 @@ struct Settler<'a> {
 impl<'a> Settler<'a> {
     fn of(tables: &'a OwnTables, trails: &'a Trails, counters: &'a Counters, shard: &'a Shard) -> Self {
         Self {
-            doors: tables.doors.all(),
+            doors: &tables.doors,
             trails: trails.all(),
             counters: counters.counting(),
             tick: shard.tick(),
@@ -84,12 +82,12 @@ impl<'a> Settler<'a> {
         Some(course.exit())
     }
 
-    /// The port of a server that frame `i` may go to, and in the low bytes its MAC.
+    /// The port of a server that frame `i` may go to, and its door.
     #[inline(always)]
-    fn door(&self, lanes: &Lanes, target: TargetId, i: usize) -> Option<(PortId, u64)> {
-        let door = self.doors[target.index() & (TARGETS_MAX - 1)];
+    fn door(&self, lanes: &Lanes, target: TargetId, i: usize) -> Option<(PortId, Door)> {
+        let door = self.doors.of(target);
         let exits = self.trails[usize::from(lanes.trail[i]) & (TRAILS - 1)].exits;
-        leads_out(door, exits).map(|port| (port, door))
+        door.leads_out(exits).map(|port| (port, door))
     }
 
     /// To a server: six bytes.
@@ -103,7 +101,7 @@ impl<'a> Settler<'a> {
     ) -> Option<PortId> {
         let (port, door) = self.door(lanes, target, i)?;
         let frame = frames.look(i);
-        write_mac(door, frame.data)?;
+        door.write_to(frame.data)?;
         self.counters.server_in(target, frame.len);
         self.counters.router_in(lanes.course[i].router(), 1, u64::from(frame.len));
         Some(port)
@@ -136,21 +134,6 @@ impl<'a> Settler<'a> {
         }
         stamps
     }
-}
-
-/// The port of a server's door, if frames can leave by it.
-#[inline(always)]
-pub(crate) fn leads_out(door: u64, exits: u64) -> Option<PortId> {
-    let port = (door >> 48) as u8;
-    (exits >> (port & 63) & 1 != 0).then_some(PortId(port))
-}
-
-/// Writes the MAC of a server's door over a frame's destination.
-#[inline(always)]
-pub(crate) fn write_mac(door: u64, frame: &mut [u8]) -> Option<()> {
-    let [mac @ .., _, _] = door.to_le_bytes();
-    *frame.first_chunk_mut()? = mac;
-    Some(())
 }
 
 /// What the second pass has come to: sets of frames, a bit for each.

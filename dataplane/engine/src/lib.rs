@@ -20,6 +20,7 @@ mod burst;
 mod classify;
 mod counters;
 mod dead;
+mod door;
 mod engine;
 mod fragment;
 mod icmp;

@@ -10,14 +10,14 @@
 //! another flow may find one flow more at a server, or one place less, than if it had been first.
 
 use crate::Engine;
-use crate::burst::{Exits, bits, leads_out, write_mac};
+use crate::burst::{Exits, bits};
 use crate::engine::worker_of;
 use crate::load::Load;
 use crate::signs;
 use crate::steer::{choose, cursor_of, is_impossible, is_pressed, martian, opens};
 use crate::tables::{ClusterTable, ServiceTable};
 use crate::trail::Trail;
-use dataplane_flow::{Beginning, Entry, Instant, State, TARGETS_MAX, TargetId};
+use dataplane_flow::{Beginning, Entry, Instant, State, TargetId};
 use dataplane_port::{BURST, Frames, PortId};
 use dataplane_wire::{PlainTcp, protocol};
 
@@ -130,15 +130,15 @@ impl Engine {
         exits: &mut Exits,
     ) -> Sent {
         let mut opened = Sent::default();
-        let (tables, doors) = (&**self.tables, self.tables.doors.all());
+        let (tables, doors) = (&**self.tables, &*self.tables.doors);
         let Some(cluster) = tables.cluster(trail.cluster()) else { return opened };
         let mut services = Services::new(cluster);
         let counters = &self.counters[self.worker.index()];
         let like = Entry::new(TargetId::NONE, cluster.id, State::SynSent, 0, 0);
         let at_us = signs::micros(now);
         let leads = |target: TargetId| {
-            let door = doors[target.index() & (TARGETS_MAX - 1)];
-            leads_out(door, trail.exits).map(|exit| (door, exit))
+            let door = doors.of(target);
+            door.leads_out(trail.exits).map(|exit| (door, exit))
         };
         for i in bits(openers) {
             let hash = self.lanes.hash_of(i);
@@ -184,7 +184,7 @@ impl Engine {
                 continue;
             };
             counters.counting().server_in(target, frame.len);
-            write_mac(door, start);
+            door.write_to(start);
             exits.note(i, exit);
             opened.frames |= 1 << i;
             opened.bytes += u64::from(frame.len);

@@ -5,13 +5,14 @@
 //! What is not just the next step of a handshake is left, and with it what comes behind it of (perhaps) its own flow.
 
 use crate::Engine;
-use crate::burst::{Exits, bits, leads_out, write_mac};
+use crate::burst::{Exits, bits};
+use crate::door::Door;
 use crate::engine::worker_of;
 use crate::opening::{Sent, Services, mark_of};
 use crate::signs;
 use crate::tcp::{self, ACK, Change, FIN, RST, SYN};
 use crate::trail::Trail;
-use dataplane_flow::{Entry, Instant, Slot, State, TARGETS_MAX};
+use dataplane_flow::{Entry, Instant, Slot, State};
 use dataplane_port::{BURST, Frames, PortId};
 use dataplane_wire::PlainTcp;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ struct Step {
     change: Change,
     exit: PortId,
     /// A client's: the server's door.
-    door: u64,
+    door: Door,
 }
 
 impl Engine {
@@ -87,7 +88,7 @@ impl Engine {
                 }
             } else {
                 counters.counting().server_in(target, frame.len);
-                write_mac(step.door, start);
+                step.door.write_to(start);
             }
             exits.note(i, step.exit);
             sent.frames |= 1 << i;
@@ -128,11 +129,11 @@ impl Engine {
             let course = self.lanes.course[i & (BURST - 1)];
             let change = tcp::from_server(entry, tcp.flags(), false);
             let is_its = entry.target() == course.sender();
-            return is_its.then_some(Step { slot, entry, change, exit: course.exit(), door: 0 });
+            return is_its.then_some(Step { slot, entry, change, exit: course.exit(), door: Door::NONE });
         }
         let acknowledges = tcp.acknowledgement() == self.shard.expected_ack(slot);
-        let door = self.tables.doors.all()[entry.target().index() & (TARGETS_MAX - 1)];
-        let exit = leads_out(door, trail.exits).filter(|_| acknowledges)?;
+        let door = self.tables.doors.of(entry.target());
+        let exit = door.leads_out(trail.exits).filter(|_| acknowledges)?;
         let change = tcp::from_client(entry, tcp.flags(), true);
         Some(Step { slot, entry, change, exit, door })
     }

@@ -13,9 +13,10 @@ pub use pools::{Pools, RouterTable};
 pub use stations::{Station, Stations};
 pub(crate) use vips::Vips;
 
+use crate::door::Doors;
 use core::net::IpAddr;
 use dataplane_balance::{Balancer, Candidate};
-use dataplane_flow::{ClusterId, HashKey, STATES, TARGETS_MAX, TargetId};
+use dataplane_flow::{ClusterId, HashKey, STATES, TargetId};
 use dataplane_message::{Affinity, Chooser, DeadFlows, Fail, PROBE_PORT_FIRST, PortRole, Stp, UdpMode};
 use dataplane_port::{PORTS_MAX, PortId, PortSet, TagEdit, VlanId};
 use dataplane_wire::MacAddr;
@@ -162,19 +163,6 @@ impl VlanTable {
     /// All its ports.
     pub fn ports(&self) -> PortSet {
         self.untagged.or(self.tagged)
-    }
-}
-
-/// What a frame to a server needs, in eight bytes for each: its MAC as it lies in a frame, above it its port; of
-/// one that flows do not go to, a port that is none.
-#[derive(PartialEq, Eq, Debug)]
-pub(crate) struct Doors(Box<[u64; TARGETS_MAX]>);
-
-impl Doors {
-    /// By server.
-    #[inline(always)]
-    pub(crate) fn all(&self) -> &[u64; TARGETS_MAX] {
-        &self.0
     }
 }
 

@@ -138,16 +138,23 @@ impl<'a> PlainTcp<'a> {
         }
     }
 
-    /// The source station's address, and the EtherType above it, as they lie in the frame.
+    /// The source station's address, and below it the end of the destination station's (16 bits), as they lie in the
+    /// frame.
     #[inline(always)]
     pub fn source_station(&self) -> u64 {
-        long(self.frame, 6)
+        long(self.frame, 4)
+    }
+
+    /// Where the source station's address begins (16 bits), above zeros, as it lies behind the destination station's.
+    #[inline(always)]
+    pub fn source_start(&self) -> u64 {
+        long(self.frame, 0) >> 48 << 48
     }
 
     /// The source station's address as a number.
     #[inline(always)]
     pub fn from(&self) -> u64 {
-        self.source_station().swap_bytes() >> 16
+        self.source_station().swap_bytes() << 16 >> 16
     }
 
     /// The destination station's address as a number.
@@ -223,17 +230,11 @@ impl<const N: usize> Default for TcpLengths<N> {
 }
 
 impl<const N: usize> TcpLengths<N> {
-    /// For each frame, where its lengths belong.
+    /// Writes down what frame `i` says; `i` is below `N`.
     #[inline(always)]
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&mut u16, &mut u16)> {
-        self.total.iter_mut().zip(&mut self.offset)
-    }
-
-    /// Writes down what a frame says.
-    #[inline(always)]
-    pub fn note((total, offset): (&mut u16, &mut u16), frame: &[u8; PlainTcp::LEN]) {
-        *total = word(frame, 16) as u16;
-        *offset = word(frame, 46) as u16;
+    pub fn note(&mut self, i: usize, frame: &[u8; PlainTcp::LEN]) {
+        self.total[i] = word(frame, 16) as u16;
+        self.offset[i] = word(frame, 46) as u16;
     }
 
     /// Whether all is well, where frames have these lengths: what [`PlainTcp::read`] asks for.

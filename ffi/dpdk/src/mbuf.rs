@@ -43,16 +43,22 @@ impl Rearmed {
         (single.as_chunks().0 == ones).then_some(u16::from_ne_bytes([a, b]))
     }
 
-    /// Notes in what both differ.
-    #[inline(always)]
-    pub(crate) fn note(&mut self, one: Self, other: Self) {
-        self.0 |= one.0 ^ other.0;
+    /// What [`Mbuf::received`] is compared with: what differs from this, and the flags as they are.
+    pub(crate) fn like(self) -> u128 {
+        let mut like = [0; 16];
+        like[..8].copy_from_slice(&self.0.to_ne_bytes());
+        u128::from_ne_bytes(like)
     }
 
-    /// Whether a difference was noted, but of ports.
-    pub(crate) fn any(self) -> bool {
+    /// Of frames that were compared with [`Self::like`] of one of them: whether any differs from it but in its port, and
+    /// what flags any has.
+    pub(crate) fn split(noted: u128) -> (bool, u64) {
         const PORT: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-        self.0 & !PORT != 0
+        let [differences, flags] = [0, 8].map(|at| {
+            let bytes = noted.to_ne_bytes();
+            u64::from_ne_bytes(core::array::from_fn(|i| bytes[at + i]))
+        });
+        (differences & !PORT != 0, flags)
     }
 }
 
@@ -128,7 +134,16 @@ impl Mbuf {
         !self.is_stripped() && !self.is_chained()
     }
 
-    /// What the device has to set of every frame, in one word: compared with another frame's.
+    /// What the device has to set of every frame, in one word ([`Rearmed`]), and behind it the frame's flags.
+    #[inline(always)]
+    pub(crate) fn received(&self) -> &[u8; 16] {
+        use sys::fs_mbuf_offset::{FS_MBUF_OL_FLAGS, FS_MBUF_REARM_DATA};
+        const { assert!(FS_MBUF_OL_FLAGS == FS_MBUF_REARM_DATA + 8) };
+        // SAFETY: two members of eight bytes, side by side; nobody writes to them while the frame is borrowed.
+        unsafe { self.0.as_ptr().byte_add(FS_MBUF_REARM_DATA as usize).cast::<[u8; 16]>().as_ref_unchecked() }
+    }
+
+    /// The first of these words.
     #[inline(always)]
     pub(crate) fn rearmed(&self) -> Rearmed {
         Rearmed(self.read(sys::fs_mbuf_offset::FS_MBUF_REARM_DATA))

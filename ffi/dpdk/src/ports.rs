@@ -8,6 +8,7 @@ use crate::mbuf::{Mbuf, Rearmed, prefetch_received};
 use crate::{Eal, Mempool};
 use core::fmt;
 use core::mem;
+use dataplane_cpu::{Differences, by_twos};
 use dataplane_port::{
     BURST, EMIT_MAX, Flood, Frames, Head, Look, PORTS_MAX, PortId, Ports, Refused, START_MAX, TagEdit,
     Verdict, Verdicts, Whole, WorkerId,
@@ -249,13 +250,13 @@ impl Frames for DpdkPorts {
         let like = self.burst[0].as_ref().filter(|_| self.is_fresh).map(Mbuf::rearmed);
         let offset = like.and_then(Rearmed::offset_of_single).filter(|offset| *offset <= OFFSET_MAX);
         let (Some(like), Some(offset)) = (like, offset) else { return false };
-        let (mut differs, mut flags, mut bytes, mut len_bits) = (Rearmed::default(), 0, 0, 0);
-        for i in 0..count {
+        let (like, mut noted) = (like.like(), Differences::none());
+        let (mut bytes, mut len_bits) = (0, 0);
+        by_twos!(i in count, {
             prefetch_received(&self.burst[i + AHEAD]);
             // SAFETY: the burst is fresh: so many frames were received, and none was taken since.
             let frame = unsafe { self.burst.get_unchecked_mut(i).as_mut().unwrap_unchecked() };
-            differs.note(frame.rearmed(), like);
-            flags |= frame.flags();
+            noted.note(frame.received(), &like);
             let len = frame.head_len();
             whole.lens[i] = len;
             bytes += u64::from(len);
@@ -267,10 +268,11 @@ impl Frames for DpdkPorts {
             each(start);
             // SAFETY: there is room for BURST.
             unsafe { whole.starts.as_mut_ptr().add(i).write(start) };
-        }
+        });
         // SAFETY: so many were written just now.
         unsafe { whole.starts.set_len(count) };
-        if differs.any() || flags & (Mbuf::STRIPPED | sys::FS_MBUF_KEEP_FLAGS) != 0 {
+        let (differs, flags) = Rearmed::split(noted.noted());
+        if differs || flags & (Mbuf::STRIPPED | sys::FS_MBUF_KEEP_FLAGS) != 0 {
             return false;
         }
         self.is_fresh = false;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Instructions by part: `Engine::process, dataplane/engine/src/classify.rs`.
 pub(crate) type Parts = BTreeMap<String, f64>;
 
-/// Reads a file of callgrind's; what lies in DPDK's libraries is left out.
+/// Reads a file of callgrind's; what is DPDK's is left out.
 pub(crate) fn read(text: &str) -> Result<Parts> {
     let mut reader = Reader::default();
     for line in text.lines() {
@@ -74,11 +74,16 @@ impl Reader {
             return Ok(());
         }
         let Some(cost) = line.split_whitespace().nth(1) else { return Ok(()) };
-        if !self.object.contains("librte_") {
+        if !self.is_of_dpdk() {
             let part = format!("{}, {}", function(&self.function), file(&self.file));
             *self.parts.entry(part).or_default() += cost.parse::<f64>().context("not a cost")?;
         }
         Ok(())
+    }
+
+    /// Whether the lines are DPDK's: of its libraries, or of its archives in the program, which alone have no source there.
+    fn is_of_dpdk(&self) -> bool {
+        self.object.contains("librte_") || self.file == "???" && !self.object.contains(".so")
     }
 }
 
@@ -146,10 +151,17 @@ fl=(3)
 fn=(2)
 * 7
 
-ob=(2) /usr/lib/librte_eal.so.23
 fl=(4) ???
-fn=(3) rte_something
+fn=(3) rte_pktmbuf_free
 0 1000
+
+ob=(2) /usr/lib/librte_eal.so.23
+fn=(4) rte_something
+0 1000
+
+ob=(3) /usr/lib/libc.so.6
+fn=(5) memcpy
+0 9
 ";
 
     #[test]
@@ -159,6 +171,7 @@ fn=(3) rte_something
             ("Engine::process, dataplane/engine/src/engine.rs", 10.0),
             ("Engine::process, dataplane/wire/src/layers.rs", 20.0),
             ("num::add, library/core/src/num/mod.rs", 7.0),
+            ("memcpy, ???", 9.0),
         ]
         .map(|(name, cost)| (name.to_owned(), cost))
         .into();

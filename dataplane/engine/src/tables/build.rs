@@ -2,10 +2,10 @@
 
 use super::services::{Known, build_cluster};
 use super::{
-    ClusterTable, Doors, Kind, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
+    ClusterTable, Kind, Pools, PortTable, Station, Stations, Tables, TargetTable, Vips, VlanTable,
     address_words,
 };
-use crate::burst::NO_DOOR;
+use crate::door::{Door, Doors};
 use core::net::{IpAddr, Ipv4Addr};
 use dataplane_flow::{CLUSTERS_MAX, ClusterId, HashKey, STATES, State, TARGETS_MAX, TargetId};
 use dataplane_message::{
@@ -107,7 +107,7 @@ impl Tables {
             timeouts: kept(timeouts(inputs), previous.map(|p| &p.timeouts)),
             dead: dead(&targets),
             clusters: clusters.into_boxed_slice(),
-            doors: kept(doors(&targets).into(), previous.map(|p| &p.doors)),
+            doors: kept(Doors::new(targets.iter().map(door)).into(), previous.map(|p| &p.doors)),
             server_ports: plan.ports.iter().filter(|p| p.role == PortRole::Server).map(|p| p.id).collect(),
             targets,
             own_macs: kept(own_macs(inputs), previous.map(|p| &p.own_macs)),
@@ -225,20 +225,12 @@ fn targets(inputs: &Inputs<'_>, known: &Known<'_>) -> Box<[TargetTable]> {
     tables.into_boxed_slice()
 }
 
-fn doors(targets: &[TargetTable]) -> Doors {
-    let mut doors = Box::new([NO_DOOR; TARGETS_MAX]);
-    for (door, target) in doors.iter_mut().zip(targets) {
-        *door = self::door(target);
+fn door(target: &TargetTable) -> Door {
+    if target.alive && target.mac != 0 {
+        Door::new(MacAddr::from_u64(target.mac), target.port)
+    } else {
+        Door::NONE
     }
-    Doors(doors)
-}
-
-fn door(target: &TargetTable) -> u64 {
-    if !target.alive || target.mac == 0 {
-        return NO_DOOR;
-    }
-    let [a, b, c, d, e, f] = MacAddr::from_u64(target.mac).0;
-    u64::from_le_bytes([a, b, c, d, e, f, target.port.0 & 31, 0])
 }
 
 fn ports(inputs: &Inputs<'_>, targets: &[TargetTable]) -> Box<[PortTable; PORTS_MAX]> {

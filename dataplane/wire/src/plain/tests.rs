@@ -182,8 +182,7 @@ proptest! {
             let sum = crate::checksum::of(0, header);
             frame[24..26].copy_from_slice(&sum.to_be_bytes());
             (frame[46], frame[47]) = (offset, flags);
-            let place = lengths.iter_mut().nth(i).unwrap();
-            TcpLengths::<8>::note(place, &frame);
+            lengths.note(i, &frame);
             lens[i] = len;
             let tcp = PlainTcp::read_shaped(&frame, len.into());
             each_is_good &= tcp.is_some();
