@@ -125,6 +125,10 @@ pub(crate) fn remedy(device: &Device) -> &'static str {
         Device::AfXdp { .. } => "; try driver = \"af_packet\", or a smaller MTU on both ends",
         Device::AfPacket { .. } => "; try driver = \"pcap\"",
         Device::Tap { .. } => "; is there an interface of that name already?",
+        Device::Pci { .. } if cfg!(feature = "static") => {
+            "; is it bound to vfio-pci or uio_pci_generic? This program has drivers for e1000, igc, ixgbe, i40e, iavf, ice, \
+             ena, vmxnet3 and virtio alone: for other cards build it with --no-default-features"
+        }
         Device::Pci { .. } => "; is it bound to vfio-pci or uio_pci_generic?",
         _ => "",
     }

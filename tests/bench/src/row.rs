@@ -77,8 +77,11 @@ impl Quiet {
     /// What a round takes more at most, if it was not disturbed.
     const STEADY: f64 = 1.25;
 
-    /// Of both figures of each round; `None` without rounds.
+    /// Of both figures of each round; `None` of less than two rounds, which say nothing about each other.
     pub fn of(ours: &[f64], peer: &[f64]) -> Option<Self> {
+        if ours.len().min(peer.len()) < 2 {
+            return None;
+        }
         let (least_ours, least_peer) = (least(ours)?, least(peer)?);
         let steady = |(ours, peer): &(&f64, &f64)| {
             **ours <= least_ours * Self::STEADY && **peer <= least_peer * Self::STEADY
@@ -264,6 +267,7 @@ mod tests {
         // The second is ours, the fourth the peer's; the first is just steady.
         assert_eq!(quiet, Quiet { ratio: 2.5, disturbed: 2, rounds: 4 });
         assert_eq!(Quiet::of(&[], &[]), None);
+        assert_eq!(Quiet::of(&[10.0], &[5.0]), None);
     }
 
     #[test]

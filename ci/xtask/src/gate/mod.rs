@@ -12,6 +12,7 @@ use crate::workspace::{self, cargo};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use compare::{Case, Record, compare};
+use dataplane_cpu::Machine;
 use profile::Parts;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,15 +61,8 @@ pub(crate) fn lacks() -> Option<String> {
         return Some("valgrind is not installed (package valgrind)".into());
     }
     // The engine picks its instructions by the machine.
-    (!is_newer()).then(|| "the record is of machines with AVX2 and BMI2, this has none".into())
-}
-
-/// Whether this is a machine such as the record was made on.
-fn is_newer() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    let is_oldest = Machine::this() == Machine::oldest();
+    is_oldest.then(|| "the record is of machines with AVX2 and BMI2, this has none".into())
 }
 
 /// The command.
