@@ -111,7 +111,8 @@ impl Passive {
         }
         let refusals = if refusals { refused } else { 0 };
         count(&mut self.rows[0], refusals, accepted > 0, now);
-        count(&mut self.rows[1], opened.saturating_sub(accepted + refused), accepted + refused > 0, now);
+        let answered = accepted.saturating_add(refused);
+        count(&mut self.rows[1], opened.saturating_sub(answered), answered > 0, now);
         count(&mut self.rows[2], requests, responses > 0, now);
         Delta { opened, completed, bypassed: d(|s| s.bypassed) }
     }
@@ -175,7 +176,8 @@ fn count(row: &mut Option<Row>, signs: u64, ended: bool, now: Instant) {
     if ended {
         *row = None;
     } else if signs > 0 {
-        row.get_or_insert(Row { first: now, count: 0 }).count += signs;
+        let row = row.get_or_insert(Row { first: now, count: 0 });
+        row.count = row.count.saturating_add(signs);
     }
 }
 
@@ -207,17 +209,21 @@ impl Rush {
     pub(crate) fn handle(&mut self, delta: Delta, now: Instant) {
         self.turn(now);
         let slot = &mut self.slots[(self.slot % 10) as usize];
-        slot.opened += delta.opened;
-        slot.completed += delta.completed;
+        // Counts are another process's word.
+        slot.opened = slot.opened.saturating_add(delta.opened);
+        slot.completed = slot.completed.saturating_add(delta.completed);
         let sum = |slots: u64| {
-            (0..slots.min(self.slot + 1)).fold((0, 0), |(opened, completed), back| {
+            (0..slots.min(self.slot + 1)).fold((0_u64, 0_u64), |(opened, completed), back| {
                 let slot = &self.slots[((self.slot - back) % 10) as usize];
-                (opened + slot.opened, completed + slot.completed)
+                (opened.saturating_add(slot.opened), completed.saturating_add(slot.completed))
             })
         };
         let (opened, completed) = sum(10);
         let (opened_late, completed_late) = sum(2);
-        if opened > 4 * completed + 30 || opened_late > 6 * completed_late + 20 {
+        let is_more = |opened: u64, times: u64, completed: u64, and| {
+            opened > completed.saturating_mul(times).saturating_add(and)
+        };
+        if is_more(opened, 4, completed, 30) || is_more(opened_late, 6, completed_late, 20) {
             self.until = Some(Instant(now.0 + RUSH_NS));
         }
     }
@@ -388,6 +394,26 @@ mod tests {
             rush.handle(load, ms(i * 20));
         }
         assert!(!rush.is_on(ms(12_000)));
+    }
+
+    /// They are another process's word.
+    #[test]
+    fn fs31_counts_beyond_all_measure_are_survived() {
+        let (mut passive, mut rush) = (Passive::default(), Rush::default());
+        let all = MemberSigns { accepted: u64::MAX, refused: u64::MAX, ..MemberSigns::default() };
+        let opened = MemberSigns { opened: u64::MAX, ..MemberSigns::default() };
+        for (i, signs) in [MemberSigns::default(), all, MemberSigns::default(), opened].iter().enumerate() {
+            passive.handle(signs, true, ms(i as u64));
+        }
+        passive.handle(&MemberSigns::default(), true, ms(10));
+        passive.handle(&opened, true, ms(11));
+        assert_eq!(passive.rows[1].map(|row| row.count), Some(u64::MAX));
+        for at in [0, 1, 150] {
+            rush.handle(Delta { opened: u64::MAX, completed: u64::MAX / 2, bypassed: 0 }, ms(at));
+        }
+        assert!(!rush.is_on(ms(150)), "no more than twice as many as were completed");
+        rush.handle(Delta { opened: u64::MAX, ..Delta::default() }, ms(2000));
+        assert!(rush.is_on(ms(2000)));
     }
 
     #[test]
