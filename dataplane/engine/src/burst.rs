@@ -13,8 +13,8 @@ use crate::engine::worker_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
 use crate::trail::{Course, Last, TRAILS, Trail, Trails};
 use crate::{Counters, Engine, OwnTables};
-use dataplane_cpu::equal32;
-use dataplane_flow::{Entry, Instant, Known, Place, Shard, TargetId, Timeouts};
+use dataplane_cpu::{Instructions, Work, equal32};
+use dataplane_flow::{Entry, Instant, Known, Place, Resting, Shard, TargetId, Timeouts};
 use dataplane_port::{BURST, Frames, Head, PortId, Verdict, Verdicts, origin};
 use dataplane_wire::{Outline, PlainTcp, Tagged, UntaggedV4, UntaggedV6};
 
@@ -25,17 +25,25 @@ struct Settler<'a> {
     trails: &'a [Trail; TRAILS],
     counters: Counting<'a>,
     tick: u16,
+    /// What a flow's entry is that nothing is to be done with.
+    settled: Resting,
     timeouts: &'a Timeouts,
     shard: &'a Shard,
 }
 
 impl<'a> Settler<'a> {
-    fn of(tables: &'a OwnTables, trails: &'a Trails, counters: &'a Counters, shard: &'a Shard) -> Self {
+    fn of<const SERVES: bool>(
+        tables: &'a OwnTables,
+        trails: &'a Trails,
+        counters: &'a Counters,
+        shard: &'a Shard,
+    ) -> Self {
         Self {
             doors: &tables.doors,
             trails: trails.all(),
             counters: counters.counting(),
             tick: shard.tick(),
+            settled: Resting::new(shard.tick(), SERVES),
             timeouts: &tables.timeouts,
             shard,
         }
@@ -55,7 +63,7 @@ impl<'a> Settler<'a> {
             // A build for comparison alone: what looking at servers' packets costs (P4).
             return self.goes::<SERVES>(lanes, entry, i).then_some(lanes.course[i].exit());
         }
-        if !entry.rests_at(self.tick, SERVES) && (SERVES || !self.stamp_lane::<SERVES>(lanes, at, entry, i)) {
+        if !entry.is_at(self.settled) && (SERVES || !self.stamp_lane::<SERVES>(lanes, at, entry, i)) {
             return None;
         }
         if SERVES { self.pass(lanes, entry, i) } else { self.send(lanes, entry.target(), frames, i) }
@@ -327,13 +335,23 @@ impl Engine {
         } else {
             read_all::<F, SERVES>(&reader, (lanes, &mut firsts), frames, count, ready)
         };
-        let settler = Settler::of(&self.tables, &self.trails, &self.counters[self.worker.index()], shard);
+        let settler =
+            Settler::of::<SERVES>(&self.tables, &self.trails, &self.counters[self.worker.index()], shard);
         let others = found.others;
         let mut settled = if found.apart == all(count) {
             // A burst of SYNs, or of fragments.
             Settled { left: found.apart, ..Settled::default() }
         } else {
-            settle_both::<F, SERVES, MIXED>(&settler, lanes, &firsts, frames, (count, others), found.apart)
+            let settler = &settler;
+            let pass =
+                SettleAll::<F, SERVES, MIXED> { settler, lanes, firsts: &firsts, frames, count, others };
+            let mut settled = self.machine.run(pass);
+            if settled.second | settled.stale != 0 {
+                settled.left |= settled.second & found.apart;
+                settled.second &= !found.apart;
+                settle_late::<F, SERVES>(settler, lanes, frames, &mut settled);
+            }
+            settled
         };
         for i in bits(found.fragments) {
             let hash = lanes.apart[i & (BURST - 1)];
@@ -395,7 +413,7 @@ fn read_all<'a, F: Frames + ?Sized, const SERVES: bool>(
 }
 
 /// The same where the first is of another kind than the plainest, but of this outline.
-#[inline(never)]
+#[inline(always)]
 fn read_others<'a, F: Frames + ?Sized, O: Outline, const SERVES: bool>(
     reader: &Reader<'a, SERVES>,
     (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
@@ -403,14 +421,37 @@ fn read_others<'a, F: Frames + ?Sized, O: Outline, const SERVES: bool>(
     count: usize,
     ready: bool,
 ) -> Found {
-    let (mut found, mut last) = (Found::default(), Last::default());
-    for i in 0..count {
-        let frame = if ready { frames.look(i) } else { frames.admit(i) };
-        if !reader.read_other::<O>(&frame, (lanes, firsts), i, &mut found, &mut last) {
-            reader.read_on(frame, (lanes, firsts), i, &mut found, &mut last);
+    let outline = core::marker::PhantomData::<O>;
+    reader.machine.run(ReadOthers { reader, lanes, firsts, frames, count, ready, outline })
+}
+
+/// See [`read_others`].
+struct ReadOthers<'r, 'a, F: ?Sized, O, const SERVES: bool> {
+    reader: &'r Reader<'a, SERVES>,
+    lanes: &'r mut Lanes,
+    firsts: &'r mut Firsts<'a>,
+    frames: &'r mut F,
+    count: usize,
+    ready: bool,
+    outline: core::marker::PhantomData<O>,
+}
+
+impl<F: Frames + ?Sized, O: Outline, const SERVES: bool> Work for ReadOthers<'_, '_, F, O, SERVES> {
+    type Done = Found;
+
+    #[inline(always)]
+    fn run(self, _: impl Instructions) -> Found {
+        let Self { reader, lanes, firsts, frames, count, ready, .. } = self;
+        let mut found = Found { peculiar: all(count), ..Found::default() };
+        let mut last = Last::default();
+        for i in 0..count {
+            let frame = if ready { frames.look(i) } else { frames.admit(i) };
+            if !reader.read_other::<O>(&frame, (lanes, firsts), i, &mut found, &mut last) {
+                reader.read_on(frame, (lanes, firsts), i, &mut found, &mut last);
+            }
         }
+        found
     }
-    found
 }
 
 /// The first pass over those of the frames that are of this origin.
@@ -436,51 +477,40 @@ fn read_mixed<'a, F: Frames + ?Sized, const SERVES: bool>(
     found
 }
 
-/// The second pass, by both lines; not over the frames of `others`. `apart`: no flow is looked for.
-#[inline(always)]
-fn settle_both<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
-    settler: &Settler<'_>,
-    lanes: &mut Lanes,
-    firsts: &Firsts<'_>,
-    frames: &mut F,
-    (count, others): (usize, u32),
-    apart: u32,
-) -> Settled {
-    let mut settled = settle_all::<F, SERVES, MIXED>(settler, lanes, firsts, frames, (count, others));
-    if settled.second | settled.stale != 0 {
-        settled.left |= settled.second & apart;
-        settled.second &= !apart;
-        settle_late::<F, SERVES>(settler, lanes, frames, &mut settled);
-    }
-    settled
+/// The second pass, by what flows' first lines know of them; not over the frames of `others`.
+struct SettleAll<'r, 'a, F: ?Sized, const SERVES: bool, const MIXED: bool> {
+    settler: &'r Settler<'a>,
+    lanes: &'r mut Lanes,
+    firsts: &'r Firsts<'a>,
+    frames: &'r mut F,
+    count: usize,
+    others: u32,
 }
 
-/// The second pass, by what flows' first lines know of them.
-#[inline(always)]
-fn settle_all<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool>(
-    settler: &Settler<'_>,
-    lanes: &mut Lanes,
-    firsts: &Firsts<'_>,
-    frames: &mut F,
-    (count, others): (usize, u32),
-) -> Settled {
-    let mut settled = Settled::default();
-    for (i, first) in firsts.iter().enumerate().take(count) {
-        if MIXED && others >> i & 1 != 0 {
-            continue;
+impl<F: Frames + ?Sized, const SERVES: bool, const MIXED: bool> Work for SettleAll<'_, '_, F, SERVES, MIXED> {
+    type Done = Settled;
+
+    #[inline(always)]
+    fn run(self, instructions: impl Instructions) -> Settled {
+        let Self { settler, lanes, firsts, frames, count, others } = self;
+        let (settler, mut settled) = (*settler, Settled::default());
+        for (i, first) in firsts[..count.min(BURST)].iter().enumerate() {
+            if MIXED && others >> i & 1 != 0 {
+                continue;
+            }
+            let Some((at, entry)) = first.look_by(instructions, &lanes.hash[i]) else {
+                settler.shard.view().second(lanes.hash[i]).prefetch();
+                put_aside(&mut settled.second, i);
+                continue;
+            };
+            let Some(exit) = settler.settle::<F, SERVES>(lanes, (at, entry), frames, i) else {
+                put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
+                continue;
+            };
+            settled.note(i, exit, at, SERVES && lanes.data_len[i] != 0, lanes, settler.shard);
         }
-        let Some((at, entry)) = first.look(&lanes.hash[i]) else {
-            settler.shard.view().second(lanes.hash[i]).prefetch();
-            put_aside(&mut settled.second, i);
-            continue;
-        };
-        let Some(exit) = settler.settle::<F, SERVES>(lanes, (at, entry), frames, i) else {
-            put_aside(if SERVES { &mut settled.stale } else { &mut settled.left }, i);
-            continue;
-        };
-        settled.note(i, exit, at, SERVES && lanes.data_len[i] != 0, lanes, settler.shard);
+        settled
     }
-    settled
 }
 
 /// Frame `i` is not settled by what the second pass sees of it at once. A call, so that the sets stay out of

@@ -3,7 +3,7 @@
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lanes.
 
 use crate::classify::IKE;
-use crate::trail::{Course, Kind, Last, Sides, Trail, TrailsFrom};
+use crate::trail::{Course, Last, Sides, Trail, TrailsFrom};
 use dataplane_cpu::Machine;
 use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
@@ -183,7 +183,8 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 
-    /// Fills the lanes of other plain packets of an outline, in line. `false`: it is none, or TCP in untagged IPv4.
+    /// Fills the lanes of other plain packets of an outline, in line, which are marked as such. `false`: it is none, or TCP
+    /// in untagged IPv4.
     #[inline(always)]
     pub(crate) fn read_other<O: Outline>(
         &self,
@@ -197,11 +198,11 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         if plain.protocol == protocol::TCP && (plain.v6, plain.l3, plain.later) == (false, 14, false) {
             return false;
         }
-        self.read_plain(&plain, frame, (lanes, firsts), i, found, last);
+        self.read_plain((&plain, &O::BEGINNING), frame, (lanes, firsts), i, found, last);
         true
     }
 
-    /// Whatever it is. A call, so that it is out of the way.
+    /// Whatever it is; it is marked as what it is. A call, so that it is out of the way.
     #[inline(never)]
     pub(crate) fn read_on(
         &self,
@@ -220,22 +221,21 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
                 return self.set_untrodden(lanes, i, found);
             };
             lanes.go_along(i, place, trail);
+            found.peculiar &= !(1 << i);
             return self.fill(&tcp, trail, frame.len, (lanes, firsts), i, found);
         }
+        found.peculiar |= 1 << i;
         match Plain::read(frame.data, frame.len, frame.checksum_good) {
-            Some(plain) => self.read_plain(&plain, &frame, (lanes, firsts), i, found, last),
-            None => {
-                found.peculiar |= 1 << i;
-                found.apart |= 1 << i;
-            }
+            Some(plain) => self.read_plain((&plain, &u128::MAX), &frame, (lanes, firsts), i, found, last),
+            None => found.apart |= 1 << i,
         }
     }
 
-    /// Fills the lanes of a plain packet that is none of the plainest.
+    /// Fills the lanes of a plain packet that is none of the plainest, and is marked as such. `begins`: see [`Outline::BEGINNING`].
     #[inline(always)]
     fn read_plain(
         &self,
-        plain: &Plain,
+        (plain, begins): (&Plain, &u128),
         frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
@@ -243,39 +243,39 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
         last: &mut Last<'a>,
     ) {
         let i = i & (BURST - 1);
-        lanes.hash[i] = NO_FLOW;
-        found.peculiar |= 1 << i;
-        let read = self.fill_other(plain, frame, (lanes, firsts), i, last);
+        let read = self.fill_other((plain, begins), frame, (lanes, firsts), i, last);
         match read {
-            Read::Flow | Read::Peculiar => {}
+            Read::Flow => return,
+            Read::Peculiar => {}
             Read::Fragment => found.fragments |= 1 << i,
             Read::Untrodden => found.untrodden |= 1 << i,
         }
-        if read != Read::Flow {
-            found.apart |= 1 << i;
-        }
+        lanes.hash[i] = NO_FLOW;
+        found.apart |= 1 << i;
     }
 
     /// Fills its lanes along its trail.
     #[inline(always)]
     fn fill_other(
         &self,
-        plain: &Plain,
+        (plain, begins): (&Plain, &u128),
         frame: &Look<'_>,
         (lanes, firsts): (&mut Lanes, &mut Firsts<'a>),
         i: usize,
         last: &mut Last<'a>,
     ) -> Read {
         let data: &[u8] = frame.data;
-        let (Some(ends), Some(sides)) = (data.first_chunk(), Sides::read(data, plain, SERVES)) else {
+        let (Some(start), Some(sides)) = (data.first_chunk(), Sides::read(data, plain, SERVES)) else {
             return Read::Peculiar;
         };
-        let kind = Kind::other(ends, plain, sides.vip);
-        let Some((place, trail)) = self.trails.find_again(&kind, last) else { return Read::Untrodden };
+        let found = self.trails.find_again((start, begins), plain, sides.vip, last);
+        let Some((place, trail)) = found else { return Read::Untrodden };
         let [a, b] = sides.client;
         lanes.go_along(i, place, trail);
-        lanes.len[i] = frame.len;
-        lanes.data_len[i] = 0;
+        if SERVES {
+            lanes.len[i] = frame.len;
+            lanes.data_len[i] = 0;
+        }
         if plain.later {
             // A server's is bridged.
             let what =

@@ -238,34 +238,44 @@ impl<'a> TrailsFrom<'a> {
         is_it.then_some(trail)
     }
 
-    /// The same as [`Self::find`], where the packet before may have gone along the same one.
+    /// The trail of any other plain packet, and its place. The packet before has mostly gone along the same one: then it
+    /// begins in the same way, as far as `mask` says ([`dataplane_wire::Outline::BEGINNING`]), and has the same `vip`.
     #[inline(always)]
-    pub(crate) fn find_again(&self, kind: &Kind, last: &mut Last<'a>) -> Option<(u16, &'a Trail)> {
-        // Half by half: as a whole it would be written to memory first, to be read again at once.
-        let ([a, b], [last_a, last_b]) = (kind.key, last.key);
-        if a != last_a || b != last_b {
-            *last = Last { key: kind.key, found: self.find(a, b, kind.vip) };
+    pub(crate) fn find_again(
+        &self,
+        (begins, mask): (&[u8; 16], &u128),
+        plain: &Plain,
+        vip: [u64; 2],
+        last: &mut Last<'a>,
+    ) -> Option<(u16, &'a Trail)> {
+        // Not the arrays: they would be written to memory first, to be read again at once.
+        let of_other = last.vip[0] ^ vip[0] | last.vip[1] ^ vip[1] | u64::from(last.v6 != plain.v6);
+        if of_other != 0 || !agrees(begins, &last.begins, mask) {
+            *last = self.find(begins, (plain.vid, plain.v6), vip);
         }
         last.found
     }
 
-    /// The trail of any other plain packet, and its place.
     #[cold]
     #[inline(never)]
-    fn find(&self, a: u128, b: u128, vip: u32) -> Option<(u16, &'a Trail)> {
-        let key = [a, b];
-        let place = self.place(Kind { key, vip }.stations(), vip);
-        [place, place ^ 1].into_iter().find_map(|place| {
+    fn find(&self, begins: &[u8; 16], (vid, v6): (u16, bool), vip: [u64; 2]) -> Last<'a> {
+        let [ends @ .., _, _, _, _] = begins;
+        let kind = Kind::other(ends, (vid, v6), vip);
+        let place = self.place(kind.stations(), kind.vip);
+        let found = [place, place ^ 1].into_iter().find_map(|place| {
             let trail = self.at(place);
-            (trail.origin == self.origin && trail.key == key).then_some((place, trail))
-        })
+            (trail.origin == self.origin && trail.key == kind.key).then_some((place, trail))
+        });
+        Last { begins: u128::from_ne_bytes(*begins), vip, v6, found }
     }
 }
 
-/// The kind that was asked for last, and its trail.
+/// The packet that a trail was asked for last, and its trail. A plain packet never begins with zeros alone, as none did.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Last<'a> {
-    key: Key,
+    begins: u128,
+    vip: [u64; 2],
+    v6: bool,
     found: Option<(u16, &'a Trail)>,
 }
 
@@ -286,15 +296,14 @@ impl Kind {
     }
 
     /// Of any other plain packet; `vip` as words of a flow key.
-    #[inline(always)]
-    pub(crate) fn other(ends: &[u8; 12], plain: &Plain, vip: [u64; 2]) -> Self {
+    fn other(ends: &[u8; 12], (vid, v6): (u16, bool), vip: [u64; 2]) -> Self {
         let [a, b, c, d, e, f, g, h, last @ ..] = *ends;
-        let version: u8 = if plain.v6 { 6 } else { 4 };
-        let rest = u32::from(plain.vid) | u32::from(version) << 16 | u32::from(OTHER) << 24;
+        let version: u8 = if v6 { 6 } else { 4 };
+        let rest = u32::from(vid) | u32::from(version) << 16 | u32::from(OTHER) << 24;
         let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let second = u64::from(u32::from_le_bytes(last)) | u64::from(rest) << 32;
         let wide = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
-        let salted = vip[1] as u32 ^ u32::from(plain.vid) << 8 ^ u32::from(version);
+        let salted = vip[1] as u32 ^ u32::from(vid) << 8 ^ u32::from(version);
         Self { key: [wide(second, first), wide(vip[0], vip[1])], vip: salted }
     }
 
@@ -340,7 +349,7 @@ fn kind_of(head: &Head<'_>, serves: bool, ends: &[u8; 12]) -> Option<Kind> {
         return Some(Kind::of_tcp(ends, vip, serves));
     }
     let plain = Plain::read(head.data, head.len, head.checksum_good)?;
-    Some(Kind::other(ends, &plain, Sides::read(head.data, &plain, serves)?.vip))
+    Some(Kind::other(ends, (plain.vid, plain.v6), Sides::read(head.data, &plain, serves)?.vip))
 }
 
 impl Trail {

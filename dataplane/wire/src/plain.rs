@@ -296,6 +296,10 @@ pub struct Plain {
 
 /// Frames that are the same from the outside. Where it is certain what one is, less has to be asked for.
 pub trait Outline {
+    /// Which bits of a packet's first sixteen bytes, as they lie in memory, are the same for all that are sent from one
+    /// station to another in one VLAN, and for no others of this outline and IP version: stations, EtherType, VLAN.
+    const BEGINNING: u128;
+
     /// Reads a frame as [`Plain::read`] does, if it is of this outline.
     fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain>;
 }
@@ -328,18 +332,27 @@ impl UntaggedV6 {
     }
 }
 
+/// The bits of the bytes before the network header of an untagged packet.
+const UNTAGGED: u128 =
+    u128::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0]);
+
 impl Outline for UntaggedV4 {
+    const BEGINNING: u128 = UNTAGGED;
+
     #[inline(always)]
     fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain> {
-        let packet = data.get(14..)?.first_chunk()?;
-        if !Self::is(data) {
+        let frame: &[u8; HEADERS] = data.first_chunk()?;
+        // EtherType, version, and header length.
+        if word(frame, 12) << 8 != u32::from_le_bytes([0, 0x08, 0x00, 0x45]) {
             return None;
         }
-        Plain::read_v4(packet, 0, 14, len, checksum_good)
+        Plain::read_v4(frame[14..].first_chunk()?, 0, 14, len, checksum_good)
     }
 }
 
 impl Outline for UntaggedV6 {
+    const BEGINNING: u128 = UNTAGGED;
+
     #[inline(always)]
     fn read(data: &[u8], len: u32, _: bool) -> Option<Plain> {
         if !Self::is(data) {
@@ -350,16 +363,24 @@ impl Outline for UntaggedV6 {
 }
 
 impl Outline for Tagged {
+    /// Not the tag's priority.
+    const BEGINNING: u128 =
+        UNTAGGED | u128::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0f, 255]);
+
     #[inline(always)]
     fn read(data: &[u8], len: u32, checksum_good: bool) -> Option<Plain> {
         let ends: &[u8; 18] = data.first_chunk()?;
-        let ([0x81, 0x00], packet) = ([ends[12], ends[13]], data.get(18..)?) else { return None };
-        let vid = u16::from_be_bytes([ends[14], ends[15]]) & 0x0fff;
-        match [ends[16], ends[17]] {
-            [0x08, 0x00] if packet.first() == Some(&0x45) => {
+        let packet = data.get(18..)?;
+        let [tag, vid, kind] = [12, 14, 16].map(|at| u16::from_be_bytes([ends[at], ends[at + 1]]));
+        if tag != 0x8100 {
+            return None;
+        }
+        let vid = vid & 0x0fff;
+        match kind {
+            0x0800 if packet.first() == Some(&0x45) => {
                 Plain::read_v4(packet.first_chunk()?, vid, 18, len, checksum_good)
             }
-            [0x86, 0xdd] => Plain::read_v6(packet, vid, 18, len),
+            0x86dd => Plain::read_v6(packet, vid, 18, len),
             _ => None,
         }
     }
@@ -404,8 +425,10 @@ impl Plain {
             id: 0,
             data_len: 0,
         };
-        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
+        // As it lies there: of single bytes the compiler makes single loads.
+        let fragment = u16::from_ne_bytes([header[6], header[7]]) & 0x3fff_u16.to_be();
         if fragment != 0 {
+            let fragment = u16::from_be(fragment);
             plain.id = u16::from_be_bytes([header[4], header[5]]);
             return plain.as_later_fragment(fragment, payload);
         }
@@ -460,6 +483,10 @@ impl Plain {
     #[inline(always)]
     fn with_ports(mut self, rest: &[u8; 20], payload: u32) -> Option<Self> {
         let ports = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+        if self.protocol == protocol::UDP {
+            self.ports = ports;
+            return (payload >= 8).then_some(self);
+        }
         match self.protocol {
             protocol::TCP => {
                 let header_len = u32::from(rest[12] >> 4) * 4;
@@ -470,9 +497,8 @@ impl Plain {
                 }
                 self.ports = ports;
             }
-            protocol::UDP if payload >= 8 => self.ports = ports,
             protocol::SCTP if payload >= 12 => self.ports = ports,
-            protocol::UDP | protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => return None,
+            protocol::SCTP | protocol::ICMP | protocol::ICMPV6 => return None,
             _ => {}
         }
         Some(self)

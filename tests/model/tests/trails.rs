@@ -149,9 +149,19 @@ impl Side {
 fn frame(table: &Table, port: PortId, flow: usize, mostly: Option<u8>, random: &mut Random) -> Vec<u8> {
     let plain = mostly.is_some();
     let v6 = flow.is_multiple_of(4) && !plain;
-    let vip: IpAddr = if v6 { addr("2001:db8::80") } else { VIP.into() };
+    let looks_v4 = v6 && random.below(50) == 0;
+    let vip: IpAddr = match random.below(50) {
+        // Between the same stations, but not of the VIP's traffic.
+        0 if !v6 => addr("198.51.100.250"),
+        // Numbers that those of a flow in IPv4 are equal to.
+        _ if looks_v4 => IpAddr::V6(VIP.to_ipv6_compatible()),
+        _ if v6 => addr("2001:db8::80"),
+        _ => VIP.into(),
+    };
     let number = flow % 24;
-    let client = if v6 {
+    let client = if looks_v4 {
+        addr(&format!("::198.51.100.{}", number + 1))
+    } else if v6 {
         addr(&format!("2001:db8:1::{number:x}"))
     } else {
         addr(&format!("198.51.100.{}", number + 1))
@@ -168,7 +178,7 @@ fn frame(table: &Table, port: PortId, flow: usize, mostly: Option<u8>, random: &
     let serves = table.ports[port.index()].role == Role::Server;
     let servers: Vec<&tests_model::Server> =
         table.servers.iter().filter(|server| server.port == port.index()).collect();
-    let vmac = if v6 { table.clusters[1].vmac } else { table.clusters[0].vmac };
+    let vmac = table.clusters[usize::from(v6 && !looks_v4)].vmac;
     let client_mac = if port.0 == 4 { OTHER_CLIENT } else { CLIENT };
     let (dst_mac, src_mac, src, dst) = if serves {
         (client_mac, servers[random.below(servers.len())].mac, vip, client)
