@@ -53,8 +53,8 @@ struct Together<'a> {
 }
 
 impl Together<'_> {
-    /// Sends a frame of `len` bytes where its entry leads, if nothing else is to be done but to stamp that: `note` is
-    /// told where it leaves.
+    /// Sends a frame of `len` bytes where its entry leads, if nothing else is to be done but to stamp that. `note` is
+    /// told where a client's leaves.
     #[inline(always)]
     fn settle<const SERVES: bool>(
         &self,
@@ -67,7 +67,6 @@ impl Together<'_> {
         let exit = self.goes::<SERVES>(door, start)?;
         if SERVES && cfg!(flowswitch_unobserved) {
             // A build for comparison alone: what looking at servers' packets costs (P4).
-            note(exit);
             return Some(());
         }
         if !entry.is_at(self.settled) {
@@ -77,12 +76,12 @@ impl Together<'_> {
             }
             at.stamp(entry, self.tick);
         }
-        // Before the others: it is in the register that the door is in.
-        note(exit);
         let counters = self.counters;
         if SERVES {
             counters.server_out(entry.target(), len.into());
         } else {
+            // Before the others: it is in the register that the door is in.
+            note(exit);
             door.write_before(self.source, start.first_chunk_mut()?);
             counters.server_in(entry.target(), len.into());
         }
@@ -241,21 +240,23 @@ struct Flows<'f, 'a> {
     /// And then some lines that nobody looks for.
     first: [Line<'a>; BURST + AHEAD],
     exits: Exits,
+    /// A server's segments: bytes of data.
+    data_len: [u16; BURST],
 }
 
 impl Lanes {
-    /// Frame `i`, of the flow at this place, goes along; if it is a server's data, how far it has come is
-    /// remembered (FS-10).
+    /// Frame `i`, of the flow at this place, goes along; if it is a server's data of `data_len` bytes, how far it has come
+    /// is remembered (FS-10).
     #[inline(always)]
     fn note_data<const SERVES: bool>(
         &mut self,
-        i: usize,
+        (i, data_len): (usize, u16),
         at: Place<'_>,
         start: &[u8; PlainTcp::LEN],
         shard: &Shard,
     ) {
         let i = i & (BURST - 1);
-        if SERVES && !cfg!(flowswitch_unobserved) && self.data_len[i] != 0 {
+        if SERVES && !cfg!(flowswitch_unobserved) && data_len != 0 {
             let slot = shard.view().slot(at);
             shard.prefetch_cold(slot);
             self.slot[i] = slot;
@@ -284,7 +285,7 @@ impl<const SERVES: bool> Work for Third<'_, '_, '_, SERVES> {
         let Self { together, shard, lanes, flows } = self;
         let together = *together;
         let mut left = 0;
-        let Flows { whole, hash, first, exits } = flows;
+        let Flows { whole, hash, first, exits, data_len } = flows;
         let count = whole.starts.len().min(BURST);
         let starts = &mut whole.starts[..count];
         by_twos!(i in count, {
@@ -301,7 +302,7 @@ impl<const SERVES: bool> Work for Third<'_, '_, '_, SERVES> {
                     leave(&mut left, i);
                     break 'frame;
                 }
-                lanes.note_data::<SERVES>(i, at, start, shard);
+                lanes.note_data::<SERVES>((i, data_len[i]), at, start, shard);
             }
         });
         left
@@ -335,7 +336,9 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
             whole: Whole::default(),
             hash: [NO_FLOW; BURST],
             first: [lines.first(NO_FLOW); BURST + AHEAD],
-            exits: Exits::default(),
+            // Servers' frames leave by one port.
+            exits: if SERVES { Exits::all_by(together.exit) } else { Exits::default() },
+            data_len: [0; BURST],
         };
         let mut differences = [Differences::none(); 2];
         if !frames.whole(&mut flows.whole, |start| trail.compare(start, &mut differences)) {
@@ -382,7 +385,7 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
         }
 
         if SERVES {
-            lanes.data_len = lengths.data_lens();
+            flows.data_len = lengths.data_lens();
         }
         let mut left = all(count);
         if found.apart != left {
@@ -402,8 +405,11 @@ impl<F: Frames + ?Sized, const SERVES: bool> Work for Passes<'_, F, SERVES> {
             if together.settle::<SERVES>((at, entry), start, len, |to| exits.note(i, to)).is_none() {
                 continue;
             }
-            lanes.note_data::<SERVES>(i, at, start, shard);
+            lanes.note_data::<SERVES>((i, flows.data_len[i]), at, start, shard);
             left &= !(1 << i);
+        }
+        if SERVES {
+            lanes.data_len = flows.data_len;
         }
         let mut left_bytes = 0;
         for i in bits(left).map(|i| i & (BURST - 1)) {

@@ -188,6 +188,12 @@ impl Exits {
     /// No port.
     const NONE: u8 = 0xff;
 
+    /// Whatever leaves does so by this port.
+    #[inline(always)]
+    pub(crate) fn all_by(exit: PortId) -> Self {
+        Self([exit.0; BURST])
+    }
+
     #[inline(always)]
     pub(crate) fn note(&mut self, i: usize, exit: PortId) {
         self.0[i & (BURST - 1)] = exit.0;

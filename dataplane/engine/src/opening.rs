@@ -93,6 +93,8 @@ impl Engine {
         let mut before = 0_u64;
         for i in bits(left) {
             let hash = lanes.hash_of(i);
+            // They were asked for into the second-level cache, for all are too many for the first at once.
+            self.shard.prefetch_firsts(hash);
             let mark = mark_of(hash);
             let Some(tcp) = frames.look(i).data.first_chunk().map(PlainTcp::of) else { continue };
             let key = trail.key(tcp.source(), tcp.ports());
@@ -136,6 +138,8 @@ impl Engine {
         let counters = &self.counters[self.worker.index()];
         let like = Entry::new(TargetId::NONE, cluster.id, State::SynSent, 0, 0);
         let at_us = signs::micros(now);
+        // Some thirty more or less do not make a flood.
+        let pressed = is_pressed(&self.shard);
         let leads = |target: TargetId| {
             let door = doors.of(target);
             door.leads_out(trail.exits).map(|exit| (door, exit))
@@ -150,7 +154,6 @@ impl Engine {
             let tcp = PlainTcp::of(start);
             let key = trail.key(tcp.source(), tcp.ports());
             let service = services.of(key.vip_port());
-            let pressed = is_pressed(&self.shard);
             let load = Load { tables, shard: &self.shard, counters: &self.counters, me: self.worker };
             let cursor = cursor_of(&mut self.cursors, service.1);
             let turn = *cursor;

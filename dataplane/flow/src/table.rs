@@ -143,11 +143,12 @@ impl Table {
         (0..WAYS).map(move |way| first * WAYS + way).chain((0..WAYS).map(move |way| second * WAYS + way))
     }
 
-    /// Asks for the cold half that a new entry of `hash` would be written to, or for the line that says more.
+    /// Asks for the cold half that a new entry of `hash` would be written to, or for the line that says more. The former
+    /// into the second-level cache: a burst of SYNs asks for more lines than the first one takes at a time, and then waits.
     #[inline(always)]
     pub(crate) fn prefetch_vacancy(&self, hash: u64) {
         match self.free_in(self.first(hash)) {
-            Some(slot) => prefetch(&self.cold[slot]),
+            Some(slot) => prefetch_l2(&self.cold[slot]),
             None => self.view().second(hash).prefetch(),
         }
     }

@@ -63,9 +63,9 @@ pub(crate) fn rows(session: &mut Session) {
 
 fn against_hit(session: &mut Session) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut rig = session.rig(Case::Inbound, FLOWS)?;
-    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS, session.long)?;
+    let packets = session.calibrate(&mut rig, Case::Inbound, FLOWS, session.short)?;
     let (mut new, mut hit) = (Vec::new(), Vec::new());
-    for round in 0..session.long.rounds as u32 {
+    for round in 0..session.short.rounds as u32 {
         forget_handshakes(&mut rig);
         rig.play(0, Case::Inbound.stream(FLOWS));
         session.measure(&mut rig, packets / 8)?;
