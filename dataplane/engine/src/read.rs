@@ -179,7 +179,8 @@ impl<'a, const SERVES: bool> Reader<'a, SERVES> {
     pub(crate) fn set_apart(&self, lanes: &mut Lanes, i: usize, found: &mut Found) {
         let i = i & (BURST - 1);
         found.apart |= 1 << i;
-        self.shard.prefetch_firsts_l2(lanes.hash[i]);
+        // Its line of the main part is asked for already.
+        self.shard.prefetch_provisional_l2(lanes.hash[i]);
         lanes.apart[i] = core::mem::replace(&mut lanes.hash[i], NO_FLOW);
     }
 

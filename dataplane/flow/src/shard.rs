@@ -93,17 +93,16 @@ impl Shard {
         self.provisional.view().first(hash).prefetch();
     }
 
-    /// The same, into the second-level cache.
-    #[inline(always)]
-    pub fn prefetch_firsts_l2(&self, hash: u64) {
-        self.main.view().first(hash).prefetch_l2();
-        self.provisional.view().first(hash).prefetch_l2();
-    }
-
     /// Asks for the line that `hash` is looked for in first in the provisional part.
     #[inline(always)]
     pub fn prefetch_provisional(&self, hash: u64) {
         self.provisional.view().first(hash).prefetch();
+    }
+
+    /// The same, into the second-level cache.
+    #[inline(always)]
+    pub fn prefetch_provisional_l2(&self, hash: u64) {
+        self.provisional.view().first(hash).prefetch_l2();
     }
 
     /// Asks for what these lines, having come, show to be needed besides: of a segment that `opens` a flow, or

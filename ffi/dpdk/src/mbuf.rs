@@ -32,7 +32,7 @@ pub(crate) fn prefetch_received(slot: &Option<Mbuf>) {
 
 /// Where a frame begins in its buffer, who holds that, of how many segments the frame is, and the port: sixteen
 /// bits each.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rearmed(u64);
 
 impl Rearmed {
