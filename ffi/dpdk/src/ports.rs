@@ -42,6 +42,7 @@ pub struct DpdkPorts {
     /// Frames for other workers, and from them; none to oneself.
     pub(crate) hand_out: Vec<Option<Producer<Mbuf>>>,
     pub(crate) hand_in: Vec<Consumer<Mbuf>>,
+    /// Which of them comes first in the next turn.
     pub(crate) next_hand: usize,
     /// Frames that other workers want sent on queues of this one.
     pub(crate) relay_in: Vec<Consumer<Mbuf>>,
@@ -339,9 +340,8 @@ impl Ports for DpdkPorts {
     fn receive_handed(&mut self) -> usize {
         self.abandon();
         self.from = None;
-        let rings = self.hand_in.len();
-        for i in 0..rings {
-            let ring = &mut self.hand_in[(self.next_hand + i) % rings];
+        let (later, first) = self.hand_in.split_at_mut(self.next_hand);
+        for ring in first.iter_mut().chain(later) {
             while self.received < BURST
                 && let Ok(frame) = ring.pop()
             {
@@ -350,7 +350,7 @@ impl Ports for DpdkPorts {
                 self.received += 1;
             }
         }
-        self.next_hand = self.next_hand.wrapping_add(1);
+        self.next_hand = if self.next_hand + 1 < self.hand_in.len() { self.next_hand + 1 } else { 0 };
         self.received
     }
 

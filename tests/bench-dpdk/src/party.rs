@@ -22,31 +22,39 @@ pub(crate) struct PartyArguments {
     /// Packets of a window and worker.
     #[arg(long, default_value_t = 1 << 21)]
     packets: u64,
+    /// Established flows of each worker.
+    #[arg(long, default_value_t = FLOWS_EACH)]
+    flows: u32,
+    /// The device's first queues, as a switch takes them, and not such as share no line in `net_null`.
+    #[arg(long)]
+    neighbours: bool,
 }
 
 /// Runs until its input ends.
 pub(crate) fn run(arguments: &PartyArguments) -> Result<()> {
-    let main = *arguments.cores.first().context("--cores names none")?;
-    let workers = arguments.cores.len();
-    let ground = Ground::new(&eal::large(main, &arguments.cores))?;
-    let size = Size { workers: workers as u8, ..Size::of(4 * FLOWS_EACH * workers as u32) };
+    let PartyArguments { cores, packets, flows, neighbours } = arguments;
+    let main = *cores.first().context("--cores names none")?;
+    let ground = Ground::new(&eal::large(main, cores))?;
+    let seats = seats(cores.len(), *neighbours);
+    let workers = seats.last().map_or(1, |last| last + 1);
+    let size = Size { workers: workers as u8, ..Size::of(4 * flows * workers as u32) };
     let mut rig = Rig::new(&ground, size)?;
-    let mut lists = owned(&mut rig, workers)?;
+    let mut lists = owned(&mut rig, workers, *flows)?;
     for list in &mut lists {
-        ensure!(list.len() >= FLOWS_EACH as usize, "flows are not spread evenly over workers");
-        list.truncate(FLOWS_EACH as usize);
+        ensure!(list.len() >= *flows as usize, "flows are not spread evenly over workers");
+        list.truncate(*flows as usize);
     }
-    let mixed: Vec<u32> = (0..FLOWS_EACH as usize).map(|i| lists[i % workers][i]).collect();
+    let mixed: Vec<u32> = (0..*flows as usize).map(|i| lists[seats[i % seats.len()]][i]).collect();
     println!("0");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        for (worker, list) in lists.iter().enumerate() {
-            let list = if line == "mixed" { mixed.clone() } else { list.clone() };
-            rig.play(worker, Stream::new(Kind::Tcp(ACK), From::Client, Order::among(list)));
+        for seat in &seats {
+            let list = if line == "mixed" { mixed.clone() } else { lists[*seat].clone() };
+            rig.play(*seat, Stream::new(Kind::Tcp(ACK), From::Client, Order::among(list)));
         }
-        rig.run_all(&ground, arguments.packets / 8)?;
+        rig.run_at_once(&ground, &seats, packets / 8)?;
         let handed = rig.handed();
-        let readings = rig.run_all(&ground, arguments.packets)?;
+        let readings = rig.run_at_once(&ground, &seats, *packets)?;
         let handed = rig.handed() - handed;
         let (mut cycles, mut frames) = (0.0, 0.0);
         for reading in &readings {
@@ -59,10 +67,19 @@ pub(crate) fn run(arguments: &PartyArguments) -> Result<()> {
     Ok(())
 }
 
+/// Which workers work; there are as many as the last one needs. `net_null` keeps its queues side by side, 40
+/// bytes each and 16 from the start of a line, and counts the frames of its first one in the line that all of
+/// them read for each burst: two workers there wait for each other, 3 to 14 cycles a packet. Of the queues 1,
+/// 3, 5 no two share a line.
+fn seats(count: usize, neighbours: bool) -> Vec<usize> {
+    let apart = count > 1 && !neighbours;
+    (0..count).map(|i| if apart { 2 * i + 1 } else { i }).collect()
+}
+
 /// Makes flows, and tells which worker owns which: the first worker hands over what is not its own.
-fn owned(rig: &mut Rig, workers: usize) -> Result<Vec<Vec<u32>>> {
+fn owned(rig: &mut Rig, workers: usize, each: u32) -> Result<Vec<Vec<u32>>> {
     let owners = Arc::<Mutex<Vec<Verdict>>>::default();
-    let flows = FLOWS_EACH * workers as u32 * 9 / 8;
+    let flows = each * workers as u32 * 9 / 8;
     let stream = Stream::new(Kind::Tcp(ACK), From::Server, Order::rising(0));
     rig.play(0, Box::new(Sorter { stream, owners: Arc::clone(&owners) }));
     for _ in 0..flows.div_ceil(BURST as u32) {

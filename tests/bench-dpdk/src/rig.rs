@@ -211,12 +211,18 @@ impl Rig {
         Ok(reading)
     }
 
-    /// Turns of all workers at the same time, each on its lcore until it has taken so many packets; measured.
-    pub(crate) fn run_all(&mut self, ground: &Ground, packets: u64) -> Result<Vec<Reading>> {
-        let start = Arc::new(Barrier::new(self.workers.len()));
+    /// Turns of these workers at the same time, each on an lcore of its own until it has taken so many
+    /// packets; measured.
+    pub(crate) fn run_at_once(
+        &mut self,
+        ground: &Ground,
+        workers: &[usize],
+        packets: u64,
+    ) -> Result<Vec<Reading>> {
+        let start = Arc::new(Barrier::new(workers.len()));
         let mut tasks = Vec::new();
-        for (worker, lcore) in self.workers.iter_mut().zip(&ground.lcores) {
-            let mut worker = worker.take().context("the worker is away")?;
+        for (worker, lcore) in workers.iter().zip(&ground.lcores) {
+            let mut worker = self.workers[*worker].take().context("the worker is away")?;
             let (mut now, start) = (self.now, Arc::clone(&start));
             let (done, result) = mpsc::channel();
             let task = ground.eal.launch(*lcore, move || {
@@ -233,11 +239,11 @@ impl Rig {
             tasks.push((task.context("cannot use an lcore")?, result));
         }
         let mut readings = Vec::new();
-        for (slot, (task, result)) in self.workers.iter_mut().zip(tasks) {
+        for (slot, (task, result)) in workers.iter().zip(tasks) {
             let done = result.recv();
             ensure!(task.join(), "a measurement panicked");
             let (worker, now, reading) = done.context("a measurement ended without a result")?;
-            *slot = Some(worker);
+            self.workers[*slot] = Some(worker);
             self.now = self.now.max(now);
             readings.push(reading);
         }
