@@ -216,7 +216,8 @@ impl Bed {
         let Self { engine, frames, verdicts, now, .. } = self;
         let mut frames = frames.iter_mut();
         let mut heads: [Head<'_>; BURST] = core::array::from_fn(|_| {
-            let data = frames.next().expect("as many frames as a burst has");
+            let frame = frames.next().expect("as many frames as a burst has");
+            let data = &mut frame[..FRAME_LEN as usize];
             Head { data, len: FRAME_LEN, port, handed: false, checksum_good: true }
         });
         engine.process(*now, &mut heads[..count], verdicts);

@@ -6,7 +6,7 @@
 //! thread's processor time.
 
 use crate::site::{
-    ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, checksum, stamp_inbound, stamp_outbound, template,
+    ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, stamp_inbound, stamp_outbound, template,
 };
 use crate::switch;
 use crate::tools::{Context, cpu_time, figure, percentile, pin, unpin};
@@ -115,7 +115,6 @@ impl Bench {
     fn learn(&mut self) {
         let mut frame = template(true, SYN, false);
         stamp_inbound(&mut frame, 0, 0);
-        checksum(&mut frame);
         self.wire.push(WorkerId(0), OUTSIDE, &frame[..FRAME_LEN as usize]);
         switch::settle(&mut self.publisher, &mut self.worker, &mut self.now);
         // Announcements, too.
@@ -143,7 +142,6 @@ impl Bench {
                     stamp_outbound(&mut frame, flow, cluster, mac);
                     port
                 };
-                checksum(&mut frame);
                 self.wire.push(WorkerId(0), port, &frame[..FRAME_LEN as usize]);
                 self.worker.turn(self.now);
                 let sent = self.wire.take_sent();
@@ -207,7 +205,6 @@ impl Bench {
             for turn in 0..turns {
                 for _ in 0..BURST {
                     stamp_inbound(frame, flow, (flow % u32::from(site.clusters)) as u16);
-                    checksum(frame);
                     wire.push(WorkerId(0), OUTSIDE, &frame[..FRAME_LEN as usize]);
                     flow = (flow + 1) % *flows;
                 }
