@@ -139,6 +139,28 @@ pub fn equal32(bytes: &[u8; 32], sought: u8) -> u32 {
     }
 }
 
+/// Which of 32 words are `sought`, a bit for each.
+#[inline(always)]
+pub fn equal32_words(words: &[u16; 32], sought: u16) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of the architecture; 64 bytes are read.
+    unsafe {
+        use core::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
+        };
+        let at = words.as_ptr().cast::<__m128i>();
+        let sought = _mm_set1_epi16(sought.cast_signed());
+        let equal = |i: usize| _mm_cmpeq_epi16(_mm_loadu_si128(at.add(i)), sought);
+        let low = _mm_movemask_epi8(_mm_packs_epi16(equal(0), equal(1))).cast_unsigned();
+        let high = _mm_movemask_epi8(_mm_packs_epi16(equal(2), equal(3))).cast_unsigned();
+        low | high << 16
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        words.iter().enumerate().fold(0, |set, (i, word)| set | u32::from(*word == sought) << i)
+    }
+}
+
 /// What is found of many runs of sixteen bytes that differ from what they are hoped to be.
 ///
 /// Three instructions for a run; what is asked is asked once, in the end.
@@ -415,6 +437,12 @@ mod tests {
             assert_eq!(equal32(&bytes, sought), slow(sought), "{sought}");
         }
         assert_eq!(equal32(&[7; 32], 7), u32::MAX);
+        let words = bytes.map(|byte| u16::from(byte) << 8 | u16::from(byte & 1));
+        for sought in words.into_iter().chain([0, 1, 0x00ff, 0xff00, 0xffff]) {
+            let slow = (0..32).filter(|i| words[*i] == sought).fold(0, |set, i| set | 1 << i);
+            assert_eq!(equal32_words(&words, sought), slow, "{sought:#06x}");
+        }
+        assert_eq!(equal32_words(&[0x8007; 32], 0x8007), u32::MAX);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::Engine;
 use crate::burst::{Exits, Left, all, bits};
 use crate::counters::Counting;
 use crate::door::{Door, Doors};
-use crate::opening::Sent;
+use crate::opening::{Sent, ahead_of};
 use crate::read::{Found, Lanes, NO_FLOW, Reader};
 use crate::trail::Trail;
 use dataplane_cpu::{Differences, Instructions, Work, by_twos};
@@ -172,28 +172,18 @@ impl Engine {
             Err(tried) => return tried,
         };
         if passed.left != 0 {
-            let (port, trail) = (PortId(origin as u8), *trail);
-            if SERVES {
-                for i in bits(passed.left) {
+            for i in bits(passed.left) {
+                if SERVES {
                     reader.retrace(&frames.look(i), lanes, i, &mut found);
-                }
-                // What flow others are of is not known: it may be one of these.
-                if found.untrodden == 0 {
-                    let exits = &mut passed.exits;
-                    let sent = self.shake_alike::<F, true>(now, &trail, frames, passed.left, exits);
-                    passed.take(sent);
-                }
-            } else {
-                for i in bits(passed.left) {
+                } else {
                     lanes.trail[i & (BURST - 1)] = place;
                 }
-                if found.apart != 0 {
-                    let sent = self.open_alike(now, (port, &trail), frames, passed.left, &mut passed.exits);
-                    passed.take(sent);
-                }
-                let sent = self.shake_alike::<F, false>(now, &trail, frames, passed.left, &mut passed.exits);
-                passed.take(sent);
             }
+            // What flow untrodden ones are of is not known.
+            let ahead = ahead_of(found.untrodden, passed.left);
+            let how = (PortId(origin as u8), !SERVES && found.apart != 0);
+            let sent = self.proceed::<F, SERVES>(now, how, frames, ahead, &mut passed.exits);
+            passed.take(sent);
         }
         let settled = all(passed.count) & !passed.left;
         passed.exits.tell(settled, passed.count, verdicts);

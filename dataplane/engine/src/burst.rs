@@ -10,6 +10,7 @@ use crate::classify::Meta;
 use crate::counters::Counting;
 use crate::door::{Door, Doors};
 use crate::engine::worker_of;
+use crate::opening::ahead_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
 use crate::trail::{Course, Last, TRAILS, Trail, Trails};
 use crate::{Counters, Engine, OwnTables};
@@ -254,7 +255,7 @@ impl Engine {
     pub(crate) fn meta_of_lane(&self, i: usize, head: &Head<'_>, meta: &mut Meta) -> bool {
         let (lanes, i) = (&self.lanes, i & (BURST - 1));
         let Some(tcp) = head.data.first_chunk().map(PlainTcp::of) else { return false };
-        let trail = &self.trails.all()[usize::from(lanes.trail[i]) & (TRAILS - 1)];
+        let trail = self.trails.at(lanes.trail[i]);
         trail.meta(&tcp, lanes.hash_of(i), meta);
         true
     }
@@ -373,10 +374,42 @@ impl Engine {
         for i in bits(settled.data) {
             self.shard.note_sequence(lanes.slot[i & (BURST - 1)], lanes.next[i & (BURST - 1)]);
         }
+        // Frames of several origins would overtake each other.
+        if settled.left != 0 && others == 0 {
+            self.go_on::<F, SERVES>(origin, now, frames, &found, &mut settled);
+        }
         let left_over = settled.left;
         settled.exits.tell(all(count) & !others & !left_over, count, verdicts);
         *left = Left { frames: left_over, untrodden: found.untrodden, known: left_over & !found.peculiar };
         others
+    }
+
+    /// The next steps of handshakes, and flows that are opened, among what is left of frames of one origin.
+    #[inline(always)]
+    fn go_on<F: Frames + ?Sized, const SERVES: bool>(
+        &mut self,
+        origin: u16,
+        now: Instant,
+        frames: &mut F,
+        found: &Found,
+        settled: &mut Settled,
+    ) {
+        let ahead = ahead_of(found.peculiar, settled.left);
+        if ahead == 0 {
+            return;
+        }
+        let how = (PortId(origin as u8), !SERVES && found.apart & ahead != 0);
+        let sent = self.proceed::<F, SERVES>(now, how, frames, ahead, &mut settled.exits);
+        settled.left &= !sent.frames;
+        let counters = self.counters[self.worker.index()].counting();
+        for i in bits(sent.frames).map(|i| i & (BURST - 1)) {
+            let (router, bytes) = (self.lanes.course[i].router(), u64::from(frames.look(i).len));
+            if SERVES {
+                counters.router_out(router, 1, bytes);
+            } else {
+                counters.router_in(router, 1, bytes);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! New flows: the SYNs of a burst whose frames are alike, of flows that have no entry.
+//! New flows: the SYNs of a burst, TCP in untagged IPv4 along a trail, of flows that have no entry.
 //!
 //! A server is chosen, an entry is left, six bytes are written: by the same parts that [`Engine::steer`] does it by,
-//! but with what such frames have in common looked up once, and in three rounds over them: what they are looked up
+//! but with what those along one trail have in common looked up once, and in three rounds over them: what they are looked up
 //! by, what that shows to be needed besides, and the choice; each asks for what the next one reads. In a flood a SYN
 //! may take the place of one that has expired, or go on without an entry. What more is to be thought of is left: to
 //! drop a frame, to follow a flow that is known, to displace an entry that lives, to bind a client.
@@ -58,40 +58,74 @@ impl<'a> Services<'a> {
     }
 }
 
+/// Those among the frames that are `left` which come before the first of `others`: nothing is to overtake that.
+pub(crate) fn ahead_of(others: u32, left: u32) -> u32 {
+    let others = left & others;
+    left & (others & others.wrapping_neg()).wrapping_sub(1)
+}
+
 impl Engine {
-    /// Opens flows of frames along this trail, which came in by `port`, are read, and `left` over (a bit for each), as
-    /// far as they open any.
+    /// Goes on with frames that came in by `port`, are read and are `left` over, a bit for each, TCP in untagged IPv4 along
+    /// trails: opens flows, where any of them `may_open` one, and takes the next steps of handshakes. What was sent.
     #[inline(never)]
-    pub(crate) fn open_alike<F: Frames + ?Sized>(
+    pub(crate) fn proceed<F: Frames + ?Sized, const SERVES: bool>(
         &mut self,
         now: Instant,
-        (port, trail): (PortId, &Trail),
+        (port, may_open): (PortId, bool),
         frames: &mut F,
         left: u32,
         exits: &mut Exits,
     ) -> Sent {
-        // Along other trails a client may have to be bound, or all its flows are another worker's.
-        if !trail.course.stamps() {
-            return Sent::default();
+        let mut sent = Sent::default();
+        if may_open {
+            self.open_all(now, port, frames, left, exits, &mut sent);
         }
-        let openers = self.openers(trail, frames, left);
+        self.shake_all::<F, SERVES>(now, frames, left & !sent.frames, exits, &mut sent);
+        sent
+    }
+
+    /// Opens flows, as far as they open any.
+    fn open_all<F: Frames + ?Sized>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frames: &mut F,
+        left: u32,
+        exits: &mut Exits,
+        sent: &mut Sent,
+    ) {
+        let (mut rest, mut openers) = (left, 0);
+        while rest != 0 {
+            let (place, along) = self.lanes.along_one(rest);
+            rest &= !along;
+            let trail = *self.trails.at(place);
+            // Along other trails a client may have to be bound, or all its flows are another worker's.
+            if trail.course.stamps() {
+                openers |= self.openers(&trail, frames, along);
+            }
+        }
         for i in bits(openers) {
             self.shard.prefetch_rest(self.lanes.hash_of(i), true);
         }
-        self.open_each(now, (port, trail), frames, openers, exits)
+        while openers != 0 {
+            let (place, along) = self.lanes.along_one(openers);
+            openers &= !along;
+            let trail = *self.trails.at(place);
+            self.open_each(now, (port, &trail), frames, along, exits, sent);
+        }
     }
 
-    /// The first round: those of the frames that open a flow, if it has no entry. What choosing a server for them takes
+    /// The first round: those of the frames `along` this trail that open a flow, if it has no entry. What choosing a server for them takes
     /// is asked for.
     #[inline(always)]
-    fn openers<F: Frames + ?Sized>(&mut self, trail: &Trail, frames: &mut F, left: u32) -> u32 {
+    fn openers<F: Frames + ?Sized>(&mut self, trail: &Trail, frames: &mut F, along: u32) -> u32 {
         let (tables, lanes) = (&**self.tables, &mut *self.lanes);
         let Some(cluster) = tables.cluster(trail.cluster()) else { return 0 };
         let mut services = Services::new(cluster);
         let mut openers = 0;
         // A SYN behind a frame that is left, of what may be its own flow, is left as well.
         let mut before = 0_u64;
-        for i in bits(left) {
+        for i in bits(along) {
             let hash = lanes.hash_of(i);
             // They were asked for into the second-level cache, for all are too many for the first at once.
             self.shard.prefetch_firsts(hash);
@@ -130,10 +164,10 @@ impl Engine {
         frames: &mut F,
         openers: u32,
         exits: &mut Exits,
-    ) -> Sent {
-        let mut opened = Sent::default();
+        opened: &mut Sent,
+    ) {
         let (tables, doors) = (&**self.tables, &*self.tables.doors);
-        let Some(cluster) = tables.cluster(trail.cluster()) else { return opened };
+        let Some(cluster) = tables.cluster(trail.cluster()) else { return };
         let mut services = Services::new(cluster);
         let counters = &self.counters[self.worker.index()];
         let like = Entry::new(TargetId::NONE, cluster.id, State::SynSent, 0, 0);
@@ -192,6 +226,5 @@ impl Engine {
             opened.frames |= 1 << i;
             opened.bytes += u64::from(frame.len);
         }
-        opened
     }
 }

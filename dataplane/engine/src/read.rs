@@ -4,7 +4,7 @@
 
 use crate::classify::IKE;
 use crate::trail::{Course, Last, Sides, Trail, TrailsFrom};
-use dataplane_cpu::Machine;
+use dataplane_cpu::{Machine, equal32_words};
 use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
 use dataplane_port::{BURST, Look};
 use dataplane_wire::{Outline, Plain, PlainTcp, protocol};
@@ -57,6 +57,14 @@ impl Lanes {
     pub(crate) fn hash_of(&self, i: usize) -> u64 {
         let i = i & (BURST - 1);
         if self.hash[i] == NO_FLOW { self.apart[i] } else { self.hash[i] }
+    }
+
+    /// The first of the frames in `set`, which is not empty, and all that go along its trail: the trail's place, and a bit
+    /// for each.
+    #[inline(always)]
+    pub(crate) fn along_one(&self, set: u32) -> (u16, u32) {
+        let place = self.trail[set.trailing_zeros() as usize & (BURST - 1)];
+        (place, set & equal32_words(&self.trail, place))
     }
 
     /// Frame `i` goes along this trail, which is at `place`.

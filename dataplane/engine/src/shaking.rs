@@ -1,6 +1,6 @@
-//! The rest of handshakes: servers' SYN+ACKs, and the ACKs of clients, in bursts whose frames are alike.
+//! The rest of handshakes: servers' SYN+ACKs, and the ACKs of clients, of TCP in untagged IPv4 along a trail.
 //!
-//! As [`crate::opening`] does with SYNs: what such frames have in common is looked up once, what their entries need is
+//! As [`crate::opening`] does with SYNs: what those along one trail have in common is looked up once, what their entries need is
 //! asked for before the first of them is looked at, and each goes on by the parts that `observe.rs` and `steer.rs` use.
 //! What is not just the next step of a handshake is left, and with it what comes behind it of (perhaps) its own flow.
 
@@ -10,6 +10,7 @@ use crate::door::Door;
 use crate::engine::worker_of;
 use crate::opening::{Sent, Services, mark_of};
 use crate::signs;
+use crate::tables::ClusterTable;
 use crate::tcp::{self, ACK, Change, FIN, RST, SYN};
 use crate::trail::Trail;
 use dataplane_flow::{Entry, Instant, Slot, State};
@@ -28,32 +29,49 @@ struct Step {
 }
 
 impl Engine {
-    /// Takes the next step of handshakes with those of the frames along this trail, which are read, and `left` over (a
-    /// bit for each), that are one, and sends them.
-    #[inline(never)]
-    pub(crate) fn shake_alike<F: Frames + ?Sized, const SERVES: bool>(
+    /// Takes the next step of handshakes with those of the frames that are `left` and one, and sends them.
+    pub(crate) fn shake_all<F: Frames + ?Sized, const SERVES: bool>(
         &mut self,
         now: Instant,
-        trail: &Trail,
         frames: &mut F,
-        left: u32,
+        mut left: u32,
         exits: &mut Exits,
-    ) -> Sent {
-        let mut sent = Sent::default();
-        // Along other trails a client may have to be bound, or all its flows are another worker's.
-        if !trail.course.stamps() {
-            return sent;
-        }
+        sent: &mut Sent,
+    ) {
         let candidates = self.candidates::<F, SERVES>(frames, left);
         if candidates == 0 {
-            return sent;
+            return;
         }
         let tables = Arc::clone(&self.tables);
-        let Some(cluster) = tables.cluster(trail.cluster()) else { return sent };
+        while left != 0 {
+            let (place, along) = self.lanes.along_one(left);
+            left &= !along;
+            let trail = *self.trails.at(place);
+            // Along other trails a client may have to be bound, or all its flows are another worker's.
+            if along & candidates != 0
+                && trail.course.stamps()
+                && let Some(cluster) = tables.cluster(trail.cluster())
+            {
+                self.shake::<F, SERVES>(now, (&trail, cluster), frames, (along, candidates), exits, sent);
+            }
+        }
+    }
+
+    /// The same with the frames `along` this trail, of which `candidates` may be one.
+    #[inline(always)]
+    fn shake<F: Frames + ?Sized, const SERVES: bool>(
+        &mut self,
+        now: Instant,
+        (trail, cluster): (&Trail, &ClusterTable),
+        frames: &mut F,
+        (along, candidates): (u32, u32),
+        exits: &mut Exits,
+        sent: &mut Sent,
+    ) {
         let mut services = Services::new(cluster);
         // A step behind a frame that is left, of what may be its own flow, is left as well.
         let mut before = 0_u64;
-        for i in bits(left) {
+        for i in bits(along) {
             let hash = self.lanes.hash_of(i);
             let mark = mark_of(hash);
             let frame = frames.look(i);
@@ -94,7 +112,6 @@ impl Engine {
             sent.frames |= 1 << i;
             sent.bytes += u64::from(frame.len);
         }
-        sent
     }
 
     /// The first round: those of the frames that may be the next step of a handshake. What their entries need is asked

@@ -5,7 +5,7 @@
 //! trail, the others go along it. Where frames go is not in it, but for a server's, which go to their router
 //! or a station; that is the tables' business, and the flow's.
 //!
-//! Trails are a memory of a fixed size, with two places for each, keyed at random, so nobody can aim at
+//! Trails are a memory of a fixed size, with four places for each, keyed at random, so nobody can aim at
 //! another's. They are all forgotten with new tables, and when stations are told anew.
 
 use crate::Engine;
@@ -128,6 +128,12 @@ const FROM_ANY: Key = {
 const NONE: Trail =
     Trail { key: [0; 2], half: HalfHash::NONE, flow: 0, origin: 0, exits: 0, course: Course::NONE };
 
+/// The places that a trail can lie in whose first one this is.
+#[inline(always)]
+fn places(first: u16) -> [u16; 4] {
+    [first, first ^ 1, first ^ 2, first ^ 3]
+}
+
 /// The trails of frames that came in by one way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrailsFrom<'a> {
@@ -172,15 +178,24 @@ impl Trails {
         TrailsFrom { places: &self.places, factor, origin, salt: u64::from(origin).wrapping_mul(salt) }
     }
 
-    /// Into its first place, if that is free or its own, else into the other one. `from`: of [`Head::origin`].
+    /// Into the first of its places that is free or its own, else into the last one. `from`: of [`Head::origin`].
     fn lay(&mut self, kind: &Kind, from: u16, trail: Trail) {
         let from = self.from(from);
         let trail = Trail { key: kind.key, origin: from.origin, ..trail };
-        let place = from.place(kind.stations(), kind.vip);
-        let there = from.at(place);
-        let is_own = there.key == trail.key && there.origin == trail.origin;
-        let taken = there.origin >> GENERATION_AT == self.generation && !is_own;
-        self.places[usize::from(place ^ u16::from(taken))] = trail;
+        let (places, generation) = (places(from.place(kind.stations(), kind.vip)), self.generation);
+        let is_for_it = |place: &u16| {
+            let there = from.at(*place);
+            there.origin >> GENERATION_AT != generation
+                || there.key == trail.key && there.origin == trail.origin
+        };
+        let place = places.into_iter().find(is_for_it).unwrap_or(places[places.len() - 1]);
+        self.places[usize::from(place)] = trail;
+    }
+
+    /// The one at this place.
+    #[inline(always)]
+    pub(crate) fn at(&self, place: u16) -> &Trail {
+        &self.places[usize::from(place) & (TRAILS - 1)]
     }
 
     /// All places.
@@ -196,7 +211,7 @@ impl<'a> TrailsFrom<'a> {
         &self.places[usize::from(place) & (TRAILS - 1)]
     }
 
-    /// The trail's first place; the other one is beside it. `stations`: the last two bytes of the one, and
+    /// The trail's first place; the others are beside it ([`places`]). `stations`: the last two bytes of the one, and
     /// the other.
     #[inline(always)]
     fn place(self, stations: u64, vip: u32) -> u16 {
@@ -213,11 +228,10 @@ impl<'a> TrailsFrom<'a> {
         self.tcp_at::<FROM>(place, frame).map(|trail| (place, trail))
     }
 
-    /// The same in either of its places.
+    /// The same in any of its places.
     pub(crate) fn find_tcp_anywhere<const FROM: bool>(self, frame: &[u8; 54]) -> Option<(u16, &'a Trail)> {
         let place = self.place_of_tcp::<FROM>(frame)?;
-        let at = |place| Some((place, self.tcp_at::<FROM>(place, frame)?));
-        at(place).or_else(|| at(place ^ 1))
+        places(place).into_iter().find_map(|place| Some((place, self.tcp_at::<FROM>(place, frame)?)))
     }
 
     #[inline(always)]
@@ -262,7 +276,7 @@ impl<'a> TrailsFrom<'a> {
         let [ends @ .., _, _, _, _] = begins;
         let kind = Kind::other(ends, (vid, v6), vip);
         let place = self.place(kind.stations(), kind.vip);
-        let found = [place, place ^ 1].into_iter().find_map(|place| {
+        let found = places(place).into_iter().find_map(|place| {
             let trail = self.at(place);
             (trail.origin == self.origin && trail.key == kind.key).then_some((place, trail))
         });
@@ -495,4 +509,52 @@ fn exits(tables: &Tables, meta: &Meta) -> u64 {
     let same_form = if meta.tagged { vlan.tagged } else { vlan.untagged };
     let up: PortSet = same_form.iter().filter(|port| tables.ports[port.index() & 31].up).collect();
     u64::from(up.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataplane_port::origin;
+
+    /// How many of `count` servers' trails are found again, of all that were laid.
+    fn found(seed: [u64; 2], count: u16) -> usize {
+        let mut trails = Trails::new(seed);
+        let from = origin(PortId(3), false);
+        let kinds: Vec<Kind> = (0..count)
+            .map(|n| {
+                let [high, low] = n.to_be_bytes();
+                Kind::of_tcp(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, high, low], 0x0a00_0009, true)
+            })
+            .collect();
+        kinds.iter().for_each(|kind| trails.lay(kind, from, NONE));
+        let of_port = trails.from(from);
+        let is_there = |kind: &&Kind| {
+            let places = places(of_port.place(kind.stations(), kind.vip));
+            places.iter().any(|place| trails.at(*place).key == kind.key)
+        };
+        kinds.iter().filter(is_there).count()
+    }
+
+    #[test]
+    fn the_trails_of_a_thousand_servers_have_room() {
+        for seed in 0..50 {
+            assert!(found([seed, !seed], 1000) > 980, "{} with seed {seed}", found([seed, !seed], 1000));
+        }
+    }
+
+    #[test]
+    fn a_trail_is_laid_over_itself_and_is_gone_with_its_generation() {
+        let (mut trails, from) = (Trails::new([1, 2]), origin(PortId(3), false));
+        let kind = Kind::of_tcp(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 7], 0x0a00_0009, true);
+        let laid = |trails: &Trails| {
+            let origin = trails.from(from).origin;
+            trails.all().iter().filter(|trail| trail.key == kind.key && trail.origin == origin).count()
+        };
+        (0..10).for_each(|_| trails.lay(&kind, from, NONE));
+        assert_eq!(laid(&trails), 1);
+        trails.forget();
+        assert_eq!(laid(&trails), 0);
+        trails.lay(&kind, from, NONE);
+        assert_eq!(laid(&trails), 1);
+    }
 }

@@ -137,16 +137,23 @@ impl Side {
         });
         let router = counters.router(RouterId(0));
         let routers = [&router.in_frames, &router.in_bytes, &router.out_frames, &router.out_bytes];
-        let cluster = counters.cluster(ClusterId(0));
-        let clusters = [&cluster.flows_new, &cluster.hashed, &cluster.services[0], &cluster.services[1]];
+        let clusters = [0, 2].map(|id| counters.cluster(ClusterId(id))).into_iter().flat_map(|cluster| {
+            [&cluster.flows_new, &cluster.hashed, &cluster.services[0], &cluster.services[1]]
+        });
         let others = routers.into_iter().chain(clusters).map(|counter| counter.read());
         drops.chain(targets).chain(others).collect()
     }
 }
 
 /// A frame of one of many flows, from a client or a server; now and then a damaged one. `mostly`: TCP in IPv4,
-/// as most are, and most of them with these flags.
-fn frame(table: &Table, port: PortId, flow: usize, mostly: Option<u8>, random: &mut Random) -> Vec<u8> {
+/// as most are, and most of them with these flags. `second`: in IPv4, of another cluster.
+fn frame(
+    table: &Table,
+    port: PortId,
+    (flow, second): (usize, bool),
+    mostly: Option<u8>,
+    random: &mut Random,
+) -> Vec<u8> {
     let plain = mostly.is_some();
     let v6 = flow.is_multiple_of(4) && !plain;
     let looks_v4 = v6 && random.below(50) == 0;
@@ -156,6 +163,7 @@ fn frame(table: &Table, port: PortId, flow: usize, mostly: Option<u8>, random: &
         // Numbers that those of a flow in IPv4 are equal to.
         _ if looks_v4 => IpAddr::V6(VIP.to_ipv6_compatible()),
         _ if v6 => addr("2001:db8::80"),
+        _ if second => table.clusters[2].vip,
         _ => VIP.into(),
     };
     let number = flow % 24;
@@ -178,7 +186,8 @@ fn frame(table: &Table, port: PortId, flow: usize, mostly: Option<u8>, random: &
     let serves = table.ports[port.index()].role == Role::Server;
     let servers: Vec<&tests_model::Server> =
         table.servers.iter().filter(|server| server.port == port.index()).collect();
-    let vmac = table.clusters[usize::from(v6 && !looks_v4)].vmac;
+    let cluster = if second && !v6 { 2 } else { usize::from(v6 && !looks_v4) };
+    let vmac = table.clusters[cluster].vmac;
     let client_mac = if port.0 == 4 { OTHER_CLIENT } else { CLIENT };
     let (dst_mac, src_mac, src, dst) = if serves {
         (client_mac, servers[random.below(servers.len())].mac, vip, client)
@@ -290,6 +299,8 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
             let mostly = if steps { opens } else { ACK };
             let alike = random.below(2) == 0;
             let odd = random.below(3 * BURST);
+            // A burst that is alike is of one cluster, but for one in four of them.
+            let (of_both, of_second) = (!alike || random.below(4) == 0, random.below(4) == 0);
             let frames: Vec<Arrival> = (0..=random.below(BURST))
                 .take(BURST)
                 .map(|i| {
@@ -299,7 +310,7 @@ fn frames_that_are_settled_at_once_come_to_what_the_whole_way_says() {
                         frame: frame(
                             &table,
                             port,
-                            flow + i,
+                            (flow + i, if of_both { (flow + i) % 3 == 0 } else { of_second }),
                             (alike && i != odd).then_some(mostly),
                             &mut random,
                         ),

@@ -158,7 +158,8 @@ fn client_port(flow: u32) -> u16 {
 #[inline(always)]
 fn checksum(frame: &mut Frame) {
     frame[24..26].fill(0);
-    let words = frame[14..34].chunks_exact(4).map(|w| u64::from(u32::from_be_bytes([w[0], w[1], w[2], w[3]])));
+    let words =
+        frame[14..34].chunks_exact(4).map(|w| u64::from(u32::from_be_bytes([w[0], w[1], w[2], w[3]])));
     let sum: u64 = words.sum();
     let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);

@@ -5,9 +5,7 @@
 //! shared, a turn may be long because somebody else had the core, so each turn is also measured by the
 //! thread's processor time.
 
-use crate::site::{
-    ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, stamp_inbound, stamp_outbound, template,
-};
+use crate::site::{ACK, FRAME_LEN, Frame, OUTSIDE, SYN, Site, stamp_inbound, stamp_outbound, template};
 use crate::switch;
 use crate::tools::{Context, cpu_time, figure, percentile, pin, unpin};
 use anyhow::{Result, ensure};
