@@ -147,6 +147,9 @@ impl Engine {
         });
         let Some(((place, trail), tcp)) = like else { return Tried::Not };
         let (below_source, source) = (tcp.source_station() & 0xffff, tcp.source_start());
+        if tells_apart::<F, SERVES>(trail, frames) {
+            return Tried::Not;
+        }
         let counters = self.counters[self.worker.index()].counting();
         let (course, tick) = (trail.course, shard.tick());
         let timeouts = &self.tables.timeouts[usize::from(trail.cluster().0) & (CLUSTERS_MAX - 1)];
@@ -215,6 +218,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether the second frame shows already that they are not alike: where they are of many kinds, as it mostly does.
+#[inline(always)]
+fn tells_apart<F: Frames + ?Sized, const SERVES: bool>(trail: &Trail, frames: &mut F) -> bool {
+    let mut differences = [Differences::none(); 2];
+    if frames.count() > 1
+        && let Some(second) = frames.look(1).data.first_chunk()
+    {
+        trail.compare(second, &mut differences);
+    }
+    !Trail::are_like::<SERVES>(differences)
 }
 
 /// So many flows are asked for into the first-level cache before the first of them is needed, the others into the second
