@@ -5,7 +5,7 @@
 //! 1. *read* (`read.rs`): what plain packets are looked up by, along trails (`trail.rs`), and a prefetch;
 //! 2. *settle* (`burst.rs`): one line of the flow table, six bytes.
 //!
-//! Bursts of the most usual kind are settled by `alike.rs`, which opens new flows as well (`opening.rs`).
+//! Bursts of the most usual kind are settled by `alike.rs`; new flows of either are opened by `opening.rs`.
 //!
 //! What is left goes the whole way: *classify*, then *decide*: steer (inbound), observe (outbound), answer
 //! (ARP, ND) or bridge.
