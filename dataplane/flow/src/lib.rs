@@ -17,6 +17,6 @@ pub use fragment::{Fragments, Known};
 pub use hash::{HashKey, fold};
 pub use id::{CLUSTERS_MAX, ClusterId, POOLS_MAX, PoolId, ROUTERS_MAX, RouterId, TARGETS_MAX, TargetId};
 pub use key::{FlowKey, HalfHash, KeyKind};
-pub use shard::{Beginning, Shard, Slot, Timeouts};
+pub use shard::{Beginning, Shard, Slot, Timeouts, pause_max};
 pub use table::{Line, Lines, Place};
 pub use time::Instant;

@@ -2,6 +2,7 @@
 
 use crate::table::{Cold, Lines, Table};
 use crate::{CLUSTERS_MAX, Entry, FlowKey, Instant, STATES, State, TARGETS_MAX, TargetId};
+use core::time::Duration;
 use dataplane_cpu::NoMemory;
 
 /// Time-outs in seconds, by cluster number and state.
@@ -24,6 +25,17 @@ const IDLE_YIELDS_S: u16 = 60;
 /// Every entry is looked at once in this many seconds: with what a stamp leaves open, none is kept for more than ten
 /// seconds after its time-out.
 const SWEEP_S: u64 = 7;
+
+/// Lines that one call of [`Shard::age`] looks at, at most.
+const AGED_MAX: u64 = 512;
+
+/// The longest pause between two calls of [`Shard::age`], where a worker has nothing to do, with which all lines are looked at
+/// in 10 s: 0.5 to 8 ms.
+pub fn pause_max(flows_max: u32) -> Duration {
+    // At most a line for each flow: there are four places in one. What else is due in a turn is so every 10 ms.
+    let pause = Duration::from_secs(10) * AGED_MAX as u32 / flows_max.max(1);
+    pause.clamp(Duration::from_micros(500), Duration::from_millis(8))
+}
 
 /// Where and when a flow began.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -441,7 +453,7 @@ impl Shard {
         if due == 0 {
             return;
         }
-        let done = due.min(512);
+        let done = due.min(AGED_MAX);
         // What is left over is caught up with by the next calls, but never more than one sweep.
         self.sweep_last.0 =
             (self.sweep_last.0 + done * line_ns).max(now.0.saturating_sub(SWEEP_S * 1_000_000_000));

@@ -5,6 +5,7 @@
 //! core, and a packet that wakes it is not to wait for the end of a nap.
 
 use core::time::Duration;
+use dataplane_flow::pause_max;
 use dataplane_message::{Device, Mode, PortBoot};
 use ffi_linux::Woken;
 
@@ -22,13 +23,6 @@ const VAIN_MAX: u32 = 64;
 
 /// Naps before it rests again.
 const VAIN_NAPS: u32 = 200;
-
-/// A worker does what is due without a frame at least every 10 ms.
-const REST_MAX: Duration = Duration::from_millis(8);
-
-/// The engine looks at 512 lines of the flow table in a turn, and should look at all of them in 10 s.
-const SWEEP_MS: u64 = 10_000;
-const SWEEP_LINES: u64 = 512;
 
 /// What comes after a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,12 +50,10 @@ impl Idle {
     /// `flows_max`: those of the worker's shard.
     pub(crate) fn new(mode: Mode, ports: &[PortBoot], flows_max: u32) -> Self {
         let naps = mode == Mode::Trial;
-        // At most a line for each flow: there are four places in one.
-        let rest = Duration::from_millis(SWEEP_MS * SWEEP_LINES) / flows_max.max(1);
         Self {
             naps,
             rests: naps && !ports.is_empty() && ports.iter().all(|port| has_socket(&port.device)),
-            rest: rest.clamp(Duration::from_micros(500), REST_MAX),
+            rest: pause_max(flows_max),
             empty: 0,
             vain: 0,
         }
@@ -150,8 +142,8 @@ mod tests {
         let pauses: Vec<_> = (0..63).map(|_| idle.after(0)).collect();
         assert!(pauses.iter().all(|pause| *pause == Pause::None));
         assert!(idle.is_drowsy());
-        assert_eq!(idle.after(0), Pause::Rest(REST_MAX));
-        assert_eq!(idle.after(0), Pause::Rest(REST_MAX), "it has looked once more");
+        assert_eq!(idle.after(0), Pause::Rest(pause_max(1)));
+        assert_eq!(idle.after(0), Pause::Rest(pause_max(1)), "it has looked once more");
         assert_eq!(idle.after(3), Pause::None);
         assert!(!idle.is_drowsy());
     }
@@ -165,7 +157,7 @@ mod tests {
         assert_eq!(naps, VAIN_NAPS as usize);
         (0..VAIN_MAX - 1).for_each(|_| idle.woken(Woken::ByFrame));
         idle.woken(Woken::ByTime);
-        assert_eq!(idle.after(0), Pause::Rest(REST_MAX));
+        assert_eq!(idle.after(0), Pause::Rest(pause_max(1)));
     }
 
     fn drop_pause(_: Pause) {}

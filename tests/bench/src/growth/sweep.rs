@@ -3,7 +3,8 @@
 use crate::memory::put;
 use crate::tools::{Context, available, cpu_time, figure, percentile, short};
 use anyhow::{Result, ensure};
-use dataplane_flow::{CLUSTERS_MAX, Instant, STATES, Shard, State, TargetId};
+use core::time::Duration;
+use dataplane_flow::{CLUSTERS_MAX, Instant, STATES, Shard, State, TargetId, pause_max};
 use tests_bench::{Limits, Row};
 
 /// A burst of 32 packets at 10 million a second, which a sweep must not hold up for longer than that.
@@ -30,10 +31,12 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<Row>> {
         let expired = sweep(&mut shard, quiet.end_ns + 2 * TIMEOUT_S * 1_000_000_000, 20_000_000, 1);
         ensure!(shard.used() == 0, "{} flows have not expired that should", shard.used());
         rows.extend(expired.rows(&format!("everything expires, {named} flows")));
-        for (step_ns, name) in [(10_000_u64, "10 us"), (1_000_000, "1 ms"), (10_000_000, "10 ms")] {
+        // At work, and with the longest pauses that a worker makes.
+        let pause = pause_max(flows as u32);
+        for (step, name) in [(Duration::from_micros(10), "10 us".into()), (pause, format!("{pause:.1?}"))] {
             // Half full: a fuller table shortens the time-outs.
             let mut shard = filled(flows, flows / 2)?;
-            let seconds = drain(&mut shard, step_ns);
+            let seconds = drain(&mut shard, step.as_nanos() as u64);
             let row = Row::new(
                 "drain",
                 format!(
