@@ -394,9 +394,13 @@ impl Engine {
         found: &Found,
         settled: &mut Settled,
     ) {
-        let ahead = ahead_of(found.peculiar, settled.left);
+        let mut ahead = ahead_of(found.peculiar, settled.left);
         if ahead == 0 {
             return;
+        }
+        // Trails are taken one after the other, and a flow may have several: its client's packets come by two routers.
+        if self.lanes.along_one(ahead).1 != ahead {
+            ahead = self.lanes.first_of_flows(ahead);
         }
         let how = (PortId(origin as u8), !SERVES && found.apart & ahead != 0);
         let sent = self.proceed::<F, SERVES>(now, how, frames, ahead, &mut settled.exits);

@@ -420,6 +420,30 @@ fn the_end_of_a_connection_is_not_overtaken_by_the_next_one() {
 }
 
 /// A flow that one segment ends is not taken further by the next one.
+/// A client's packets come by two routers in turns: each way has a trail of its own.
+#[test]
+fn a_flow_that_goes_along_two_trails_keeps_its_order() {
+    let table = table();
+    let (mut side, now) = on_the_trail(&table, Chooser::Maglev);
+    let by_other = |mut arrival: Arrival| {
+        arrival.frame[6..12].copy_from_slice(&[2, 0xc1, 0, 0, 0, 9]);
+        arrival
+    };
+    side.process(now, false, &[by_other(segment(&table, 201, None, SYN, 1, 0))]);
+    let counts = |side: &Side| {
+        let cluster = side.counters[0].cluster(ClusterId(0));
+        (cluster.hashed.read(), cluster.flows_new.read())
+    };
+    let from_client = |client, flags| segment(&table, client, None, flags, 2, 0);
+    for client in 1..30 {
+        let before = counts(&side);
+        // The end of a connection by one router, and then the next one by the other, by which something else goes first.
+        let other = by_other(from_client(client + 100, SYN));
+        side.process(now, false, &[other, from_client(client, RST), by_other(from_client(client, SYN))]);
+        assert_eq!(counts(&side), (before.0 + 1, before.1 + 2), "client {client}: the end is of no flow");
+    }
+}
+
 #[test]
 fn a_step_of_a_handshake_does_not_overtake_what_is_before_it() {
     let table = table();
