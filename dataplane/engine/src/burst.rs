@@ -12,7 +12,7 @@ use crate::door::{Door, Doors};
 use crate::engine::worker_of;
 use crate::opening::ahead_of;
 use crate::read::{Firsts, Found, Lanes, NO_FLOW, Reader};
-use crate::trail::{Course, Last, TRAILS, Trail, Trails};
+use crate::trail::{self, Course, Last, TRAILS, Trail, Trails};
 use crate::{Counters, Engine, OwnTables};
 use dataplane_cpu::{Instructions, Work, equal32};
 use dataplane_flow::{Entry, Instant, Known, Place, Resting, Shard, TargetId, Timeouts};
@@ -95,7 +95,7 @@ impl<'a> Settler<'a> {
     #[inline(always)]
     fn door(&self, lanes: &Lanes, target: TargetId, i: usize) -> Option<(PortId, Door)> {
         let door = self.doors.of(target);
-        let exits = self.trails[usize::from(lanes.trail[i]) & (TRAILS - 1)].exits;
+        let exits = trail::at(self.trails, lanes.trail[i]).exits;
         door.leads_out(exits).map(|port| (port, door))
     }
 
@@ -394,13 +394,9 @@ impl Engine {
         found: &Found,
         settled: &mut Settled,
     ) {
-        let mut ahead = ahead_of(found.peculiar, settled.left);
+        let ahead = ahead_of(found.peculiar, settled.left);
         if ahead == 0 {
             return;
-        }
-        // Trails are taken one after the other, and a flow may have several: its client's packets come by two routers.
-        if self.lanes.along_one(ahead).1 != ahead {
-            ahead = self.lanes.first_of_flows(ahead);
         }
         let how = (PortId(origin as u8), !SERVES && found.apart & ahead != 0);
         let sent = self.proceed::<F, SERVES>(now, how, frames, ahead, &mut settled.exits);

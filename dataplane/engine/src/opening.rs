@@ -1,9 +1,9 @@
 //! New flows: the SYNs of a burst, TCP in untagged IPv4 along a trail, of flows that have no entry.
 //!
 //! A server is chosen, an entry is left, six bytes are written: by the same parts that [`Engine::steer`] does it by,
-//! but with what those along one trail have in common looked up once, and in three rounds over them: what they are looked up
-//! by, what that shows to be needed besides, and the choice; each asks for what the next one reads. In a flood a SYN
-//! may take the place of one that has expired, or go on without an entry. What more is to be thought of is left: to
+//! but with what those along one trail have in common looked up once, and in three rounds over them: what they are
+//! looked up by, what that shows to be needed besides, and the choice; each asks for what the next one reads. In a flood a
+//! SYN may take the place of one that has expired, or go on without an entry. What more is to be thought of is left: to
 //! drop a frame, to follow a flow that is known, to displace an entry that lives, to bind a client.
 //!
 //! SYNs are opened before what else is left of the burst, but not before a frame of their own flow. So a frame of
@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::burst::{Exits, bits};
 use crate::engine::worker_of;
 use crate::load::Load;
+use crate::read::Lanes;
 use crate::signs;
 use crate::steer::{choose, cursor_of, is_impossible, is_pressed, martian, opens};
 use crate::tables::{ClusterTable, ServiceTable};
@@ -64,11 +65,42 @@ pub(crate) fn ahead_of(others: u32, left: u32) -> u32 {
     left & (others & others.wrapping_neg()).wrapping_sub(1)
 }
 
+/// Those of the frames in `set` that are the first of their flow there, and now and then one less: 1,024 flows are told
+/// apart.
+fn first_of_flows(set: u32, lanes: &Lanes) -> u32 {
+    let mut seen = [0_u64; 16];
+    let mut firsts = 0;
+    for i in bits(set) {
+        let hash = lanes.hash_of(i);
+        let (seen, mark) = (&mut seen[(hash >> 38 & 15) as usize], mark_of(hash));
+        firsts |= u32::from(*seen & mark == 0) << i;
+        *seen |= mark;
+    }
+    firsts
+}
+
 impl Engine {
     /// Goes on with frames that came in by `port`, are read and are `left` over, a bit for each, TCP in untagged IPv4 along
     /// trails: opens flows, where any of them `may_open` one, and takes the next steps of handshakes. What was sent.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn proceed<F: Frames + ?Sized, const SERVES: bool>(
+        &mut self,
+        now: Instant,
+        (port, may_open): (PortId, bool),
+        frames: &mut F,
+        mut left: u32,
+        exits: &mut Exits,
+    ) -> Sent {
+        // Trails are taken one after the other, and a flow may have several: its client's packets come by two routers.
+        if left != 0 && self.lanes.along_one(left).1 != left {
+            left = first_of_flows(left, &self.lanes);
+        }
+        self.proceed_with::<F, SERVES>(now, (port, may_open), frames, left, exits)
+    }
+
+    /// The same where no two trails have a flow in common.
+    #[inline(never)]
+    fn proceed_with<F: Frames + ?Sized, const SERVES: bool>(
         &mut self,
         now: Instant,
         (port, may_open): (PortId, bool),
@@ -115,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// The first round: those of the frames `along` this trail that open a flow, if it has no entry. What choosing a server for them takes
-    /// is asked for.
+    /// The first round: those of the frames `along` this trail that open a flow, if it has no entry. What choosing a
+    /// server for them takes is asked for.
     #[inline(always)]
     fn openers<F: Frames + ?Sized>(&mut self, trail: &Trail, frames: &mut F, along: u32) -> u32 {
         let (tables, lanes) = (&**self.tables, &mut *self.lanes);

@@ -2,9 +2,7 @@
 //!
 //! TCP in untagged IPv4 is read in line, all else that is plain by a call; both come to the same lanes.
 
-use crate::burst::bits;
 use crate::classify::IKE;
-use crate::opening::mark_of;
 use crate::trail::{Course, Last, Sides, Trail, TrailsFrom};
 use dataplane_cpu::{Machine, equal32_words};
 use dataplane_flow::{FlowKey, Fragments, HashKey, KeyKind, Line, Lines, Shard, Slot};
@@ -67,20 +65,6 @@ impl Lanes {
     pub(crate) fn along_one(&self, set: u32) -> (u16, u32) {
         let place = self.trail[set.trailing_zeros() as usize & (BURST - 1)];
         (place, set & equal32_words(&self.trail, place))
-    }
-
-    /// Those of the frames in `set` that are the first of their flow there, and now and then one less: 1,024 flows are told
-    /// apart.
-    pub(crate) fn first_of_flows(&self, set: u32) -> u32 {
-        let mut seen = [0_u64; 16];
-        let mut firsts = 0;
-        for i in bits(set) {
-            let hash = self.hash_of(i);
-            let (seen, mark) = (&mut seen[(hash >> 38 & 15) as usize], mark_of(hash));
-            firsts |= u32::from(*seen & mark == 0) << i;
-            *seen |= mark;
-        }
-        firsts
     }
 
     /// Frame `i` goes along this trail, which is at `place`.

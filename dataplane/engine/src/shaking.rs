@@ -1,7 +1,7 @@
 //! The rest of handshakes: servers' SYN+ACKs, and the ACKs of clients, of TCP in untagged IPv4 along a trail.
 //!
-//! As [`crate::opening`] does with SYNs: what those along one trail have in common is looked up once, what their entries need is
-//! asked for before the first of them is looked at, and each goes on by the parts that `observe.rs` and `steer.rs` use.
+//! As [`crate::opening`] does with SYNs: what those along one trail have in common is looked up once, what their entries
+//! need is asked for before the first of them is looked at, and each goes on by the parts that `observe.rs` and `steer.rs` use.
 //! What is not just the next step of a handshake is left, and with it what comes behind it of (perhaps) its own flow.
 
 use crate::Engine;

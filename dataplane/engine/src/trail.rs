@@ -128,6 +128,12 @@ const FROM_ANY: Key = {
 const NONE: Trail =
     Trail { key: [0; 2], half: HalfHash::NONE, flow: 0, origin: 0, exits: 0, course: Course::NONE };
 
+/// The trail at a place.
+#[inline(always)]
+pub(crate) fn at(places: &[Trail; TRAILS], place: u16) -> &Trail {
+    &places[usize::from(place) & (TRAILS - 1)]
+}
+
 /// The places that a trail can lie in whose first one this is.
 #[inline(always)]
 fn places(first: u16) -> [u16; 4] {
@@ -195,7 +201,7 @@ impl Trails {
     /// The one at this place.
     #[inline(always)]
     pub(crate) fn at(&self, place: u16) -> &Trail {
-        &self.places[usize::from(place) & (TRAILS - 1)]
+        at(&self.places, place)
     }
 
     /// All places.
@@ -208,7 +214,7 @@ impl Trails {
 impl<'a> TrailsFrom<'a> {
     #[inline(always)]
     fn at(self, place: u16) -> &'a Trail {
-        &self.places[usize::from(place) & (TRAILS - 1)]
+        at(self.places, place)
     }
 
     /// The trail's first place; the others are beside it ([`places`]). `stations`: the last two bytes of the one, and

@@ -26,14 +26,11 @@ const IDLE_YIELDS_S: u16 = 60;
 /// seconds after its time-out.
 const SWEEP_S: u64 = 7;
 
-/// Lines that one call of [`Shard::age`] looks at, at most.
-const AGED_MAX: u64 = 512;
-
 /// The longest pause between two calls of [`Shard::age`], where a worker has nothing to do, with which all lines are looked at
 /// in 10 s: 0.5 to 8 ms.
 pub fn pause_max(flows_max: u32) -> Duration {
     // At most a line for each flow: there are four places in one. What else is due in a turn is so every 10 ms.
-    let pause = Duration::from_secs(10) * AGED_MAX as u32 / flows_max.max(1);
+    let pause = Duration::from_secs(10) * Shard::AGED_MAX as u32 / flows_max.max(1);
     pause.clamp(Duration::from_micros(500), Duration::from_millis(8))
 }
 
@@ -62,6 +59,9 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// Lines that one call of [`Shard::age`] looks at, at most.
+    pub const AGED_MAX: usize = 512;
+
     /// Room for `flows_max` flows, and an eighth of that (at least 1,024) for provisional ones.
     ///
     /// # Errors
@@ -444,7 +444,7 @@ impl Shard {
     }
 
     /// Looks at the next lines and forgets what has expired: the whole shard in 7 s, however long
-    /// the pauses between calls, but at most 512 lines a call. Time-outs shrink as the main part
+    /// the pauses between calls, but at most [`Self::AGED_MAX`] lines a call. Time-outs shrink as the main part
     /// fills beyond half, to a tenth when it is full (FS-7, E4).
     pub fn age(&mut self, now: Instant, timeouts: &Timeouts) {
         let lines = self.main.lines() + self.provisional.lines();
@@ -453,7 +453,7 @@ impl Shard {
         if due == 0 {
             return;
         }
-        let done = due.min(AGED_MAX);
+        let done = due.min(Self::AGED_MAX as u64);
         // What is left over is caught up with by the next calls, but never more than one sweep.
         self.sweep_last.0 =
             (self.sweep_last.0 + done * line_ns).max(now.0.saturating_sub(SWEEP_S * 1_000_000_000));

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &PartyArguments) -> Result<()> {
 
 /// Which workers work; there are as many as the last one needs. `net_null` keeps its queues side by side, 40
 /// bytes each and 16 from the start of a line, and counts the frames of its first one in the line that all of
-/// them read for each burst: two workers there wait for each other, 3 to 14 cycles a packet. Of the queues 1,
+/// them read for each burst: two workers there wait for each other, 2 to 14 cycles a packet. Of the queues 1,
 /// 3, 5 no two share a line.
 fn seats(count: usize, neighbours: bool) -> Vec<usize> {
     let apart = count > 1 && !neighbours;

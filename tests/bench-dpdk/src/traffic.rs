@@ -6,7 +6,7 @@
 //! `net_null`, leave it to the switch to verify.
 
 use crate::plan::{ROUTER, SERVER_COUNT, VIP, VIP_TAGGED, VIP6, VMAC, VMAC_TAGGED, VMAC6, server_mac};
-use dataplane_wire::MacAddr;
+use dataplane_wire::{MacAddr, checksum};
 
 /// The longest frame: an IPv6 header and a TCP header are 74 bytes.
 pub(crate) const FRAME_MAX: usize = 80;
@@ -70,7 +70,7 @@ impl Template {
         let client = if self.from == From::Client { 26 } else { 30 };
         self.bytes[client + 1] = 19;
         self.bytes[24..26].fill(0);
-        let sum = checksum(&self.bytes[14..34]);
+        let sum = checksum::of(0, &self.bytes[14..34]);
         self.bytes[24..26].copy_from_slice(&sum.to_be_bytes());
         self
     }
@@ -261,7 +261,7 @@ fn ipv4(kind: Kind, from: From) -> [u8; FRAME_MAX] {
     ip[9] = protocol;
     ip[12..16].copy_from_slice(&source);
     ip[16..20].copy_from_slice(&destination);
-    let sum = checksum(ip);
+    let sum = checksum::of(0, ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     transport(kind, from, &mut frame[l3 + 20..]);
     frame
@@ -319,14 +319,6 @@ fn transport(kind: Kind, from: From, bytes: &mut [u8]) {
     }
 }
 
-fn checksum(header: &[u8]) -> u16 {
-    let mut sum: u32 = header.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +337,7 @@ mod tests {
                     template.elsewhere().stamp(&mut order, frames.iter_mut().take(100).map(|f| &mut f[..]));
                 }
                 for frame in frames {
-                    assert_eq!(checksum(&frame[l3..l3 + 20]), 0, "{kind:?} {from:?}");
+                    assert_eq!(checksum::of(0, &frame[l3..l3 + 20]), 0, "{kind:?} {from:?}");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The frames: 60 bytes, 74 where an IPv6 header is in them, in buffers of one size.
 
 use crate::plan::{ROUTER, VIP, VIP_TAGGED, VIP6, VMAC, VMAC_TAGGED, VMAC6, server_mac};
-use dataplane_wire::MacAddr;
+use dataplane_wire::{MacAddr, checksum};
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanHeader, VlanId};
 
 /// Bytes of a frame, padding included.
@@ -157,9 +157,6 @@ fn tcp(
 
 fn fix(header: &mut [u8]) {
     header[10..12].fill(0);
-    let mut sum: u32 = header.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let sum = checksum::of(0, header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }

@@ -3,7 +3,7 @@
 use dataplane_flow::{ClusterId, TargetId};
 use dataplane_message::{Admin, ClusterPlan, MacPlan, Member, Plan, PortPlan, PortRole, Stp, TargetPlan};
 use dataplane_port::{PortId, VlanId};
-use dataplane_wire::MacAddr;
+use dataplane_wire::{MacAddr, checksum};
 use etherparse::PacketBuilder;
 use std::net::Ipv4Addr;
 use tests_bench::site::cluster_of;
@@ -129,7 +129,7 @@ pub(crate) fn stamp_inbound(frame: &mut Frame, flow: u32, cluster: u16) {
     frame[26..30].copy_from_slice(&client(flow).to_be_bytes());
     frame[30..34].copy_from_slice(&[10, 9, high, low]);
     frame[34..36].copy_from_slice(&client_port(flow).to_be_bytes());
-    checksum(frame);
+    set_checksum(frame);
 }
 
 /// The same for a frame of the server with that MAC's last two bytes.
@@ -140,7 +140,7 @@ pub(crate) fn stamp_outbound(frame: &mut Frame, flow: u32, cluster: u16, server:
     frame[26..30].copy_from_slice(&[10, 9, high, low]);
     frame[30..34].copy_from_slice(&client(flow).to_be_bytes());
     frame[36..38].copy_from_slice(&client_port(flow).to_be_bytes());
-    checksum(frame);
+    set_checksum(frame);
 }
 
 /// A flow's client: its high bits. At most 2^30 flows.
@@ -156,12 +156,8 @@ fn client_port(flow: u32) -> u16 {
 
 /// A right header checksum: a wrong one is nothing for the engine's straight way, whatever the device says of it.
 #[inline(always)]
-fn checksum(frame: &mut Frame) {
+fn set_checksum(frame: &mut Frame) {
     frame[24..26].fill(0);
-    let words =
-        frame[14..34].chunks_exact(4).map(|w| u64::from(u32::from_be_bytes([w[0], w[1], w[2], w[3]])));
-    let sum: u64 = words.sum();
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let sum = checksum::of(0, &frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }

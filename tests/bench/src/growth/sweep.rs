@@ -83,7 +83,7 @@ impl Sweep {
         let us = |share: f64| percentile(&self.calls, share) as f64 / 1e3;
         let longest = Row::new("ageing", format!("99.9 % of calls, {what}"), "us", &STALL);
         [
-            figure("ageing", format!("a call that looks at 512 lines, {what}"), self.mean_ns / 1e3, "us")
+            figure("ageing", format!("a call that looks at {} lines, {what}", Shard::AGED_MAX), self.mean_ns / 1e3, "us")
                 .note("processor time in the mean"),
             longest.measured(us(0.999), &STALL).note(format!(
                 "p50 {:.1} us, p99 {:.1} us, longest {:.1} us by the clock, with what others took of the core",
@@ -98,7 +98,7 @@ impl Sweep {
 /// Calls that are each so late that they look at as many lines as they may, over the table `times` times.
 fn sweep(shard: &mut Shard, from_ns: u64, step_ns: u64, times: usize) -> Sweep {
     let timeouts = timeouts();
-    let calls = shard.lines() * times / 512 + 1;
+    let calls = shard.lines() * times / Shard::AGED_MAX + 1;
     let mut all = Vec::with_capacity(calls);
     let start_cpu = cpu_time();
     for call in 0..calls as u64 {
